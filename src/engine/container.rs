@@ -1,0 +1,310 @@
+//! One throwaway container, from *ready* to its end.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use oncebox_guest::wire::{self, CHUNK, Ended, Exit, Order, Posture, Report, SkipReason, Usage};
+use tokio::time::{Instant, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::{Channel, EngineError};
+
+/// From a new container to its guest's first words.
+const READY: Duration = Duration::from_secs(20);
+/// For the guest to take the whole job.
+const DELIVER: Duration = Duration::from_secs(20);
+/// For the guest to kill the script and report, once told to stop; after it the container is
+/// killed from outside.
+const STOP_GRACE: Duration = Duration::from_millis(300);
+/// For the result files to come back once the script has ended.
+const COLLECT: Duration = Duration::from_secs(10);
+/// How much later than the service's deadline the guest's own timer fires.
+const TIMER_MARGIN: Duration = Duration::from_secs(2);
+
+/// The guard of everything a container holds at its engine. Dropping it kills the container and
+/// gives everything back, in the background.
+pub trait Hold: Send {
+    /// Kills the container now and reads its counters for the last time, where the engine can.
+    fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>>;
+}
+
+/// Takes a script's output as it comes.
+pub trait Sink: Send {
+    fn stdout(&mut self, bytes: &[u8]);
+    fn stderr(&mut self, bytes: &[u8]);
+}
+
+/// What one container is to do, once.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub head: wire::Job,
+    pub files: Vec<JobFile>,
+    pub stdin: Option<Bytes>,
+    pub timeout: Duration,
+}
+
+/// A file to write beneath the working directory before the script starts.
+#[derive(Debug, Clone)]
+pub struct JobFile {
+    pub path: String,
+    pub content: Bytes,
+    pub executable: bool,
+}
+
+/// Why the service ended a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    Deadline,
+    Cancelled,
+}
+
+/// How a script ended, as its engine saw it.
+#[derive(Debug, Clone)]
+pub struct RunEnd {
+    pub exit: Exit,
+    /// We ended it, and why; `None` when it ended by itself.
+    pub stopped: Option<Stop>,
+    pub wall: Duration,
+    /// Bytes written in all; `None` where the guest could no longer say.
+    pub stdout_total: Option<u64>,
+    pub stderr_total: Option<u64>,
+    pub usage: Usage,
+    pub files: Vec<ResultFile>,
+}
+
+/// A file that matched one of the output patterns.
+#[derive(Debug, Clone)]
+pub struct ResultFile {
+    pub path: String,
+    pub content: Result<ResultContent, SkipReason>,
+}
+
+/// A result file's bytes and whether it may be executed.
+#[derive(Debug, Clone)]
+pub struct ResultContent {
+    pub bytes: Vec<u8>,
+    pub executable: bool,
+}
+
+/// A container whose guest waits for its only job. `run` consumes it: no container ever runs two.
+pub struct Container {
+    channel: Channel,
+    hold: Box<dyn Hold>,
+}
+
+impl Container {
+    /// Waits for the guest's first report and hands its posture to `verify`; a container that is
+    /// not what was asked for is killed.
+    ///
+    /// # Errors
+    /// [`EngineError::Make`] with what differs; [`EngineError::Slow`] when no report comes.
+    pub async fn ready(
+        mut channel: Channel,
+        hold: Box<dyn Hold>,
+        verify: impl FnOnce(&Posture) -> Result<(), String>,
+    ) -> Result<Self, EngineError> {
+        let report = timeout(READY, channel.next())
+            .await
+            .map_err(|_| EngineError::Slow("the guest did not report ready".into()))?;
+        match report? {
+            Some(Report::Ready(posture)) => verify(&posture).map_err(EngineError::Make)?,
+            Some(Report::Broken { step, errno }) => return Err(broken(step, errno)),
+            Some(_) => return Err(EngineError::Protocol("expected the guest to be ready".into())),
+            None => return Err(EngineError::Make("the guest ended before it was ready".into())),
+        }
+        Ok(Self { channel, hold })
+    }
+
+    /// Runs one job to its end. The first of the script's own exit, the deadline and `cancel` wins.
+    /// When the future is dropped, the container is killed.
+    ///
+    /// # Errors
+    /// Only when we failed; however the script ends, that is a [`RunEnd`].
+    pub async fn run(
+        mut self,
+        job: &Job,
+        cancel: &CancellationToken,
+        sink: &mut dyn Sink,
+    ) -> Result<RunEnd, EngineError> {
+        timeout(DELIVER, self.deliver(job))
+            .await
+            .map_err(|_| EngineError::Slow("the guest did not take the job".into()))??;
+        let began = Instant::now();
+        let stop = match self.pump(began + job.timeout, cancel, sink).await? {
+            Pumped::Ended(ended, stop) => {
+                let files = timeout(COLLECT, self.collect(job))
+                    .await
+                    .map_err(|_| EngineError::Slow("result files did not come".into()))??;
+                return Ok(RunEnd {
+                    exit: ended.exit,
+                    stopped: stop.filter(|_| ended.stopped),
+                    wall: Duration::from_nanos(ended.wall_ns),
+                    stdout_total: Some(ended.stdout_total),
+                    stderr_total: Some(ended.stderr_total),
+                    usage: ended.usage,
+                    files,
+                });
+            }
+            Pumped::Silent(stop) => stop,
+        };
+        let wall = began.elapsed();
+        let usage = self.hold.post_mortem().await;
+        if stop.is_none() && !usage.is_some_and(|u| u.oom_kills.is_some_and(|kills| kills > 0)) {
+            return Err(EngineError::Lost("the guest ended without a report".into()));
+        }
+        Ok(RunEnd {
+            exit: Exit::Signal(9),
+            stopped: stop,
+            wall,
+            stdout_total: None,
+            stderr_total: None,
+            usage: usage.unwrap_or_default(),
+            files: Vec::new(),
+        })
+    }
+
+    async fn deliver(&mut self, job: &Job) -> Result<(), EngineError> {
+        let sent = self.send_job(job).await;
+        let Err(lost) = sent else { return Ok(()) };
+        // A guest that refused a file has said so before it closed the stream.
+        match self.channel.next().await {
+            Ok(Some(Report::Refused { path, errno })) => Err(refused(path, errno)),
+            _ => Err(lost),
+        }
+    }
+
+    async fn send_job(&mut self, job: &Job) -> Result<(), EngineError> {
+        let mut buffer = Vec::with_capacity(CHUNK + 1024);
+        let timer = job.timeout + TIMER_MARGIN;
+        let timer_ms = u64::try_from(timer.as_millis()).unwrap_or(u64::MAX);
+        Order::Job(wire::Job { timer_ms, ..job.head.clone() }).encode(&mut buffer);
+        for file in &job.files {
+            let size = file.content.len() as u64;
+            let path = file.path.as_bytes();
+            Order::File { path, executable: file.executable, size }.encode(&mut buffer);
+            self.send_data(&mut buffer, &file.content).await?;
+        }
+        if let Some(stdin) = &job.stdin {
+            Order::Stdin { size: stdin.len() as u64 }.encode(&mut buffer);
+            self.send_data(&mut buffer, stdin).await?;
+        }
+        Order::Go.encode(&mut buffer);
+        self.channel.send(&buffer).await
+    }
+
+    /// Small contents stay in the buffer, so that a usual job is one write.
+    async fn send_data(&mut self, buffer: &mut Vec<u8>, bytes: &[u8]) -> Result<(), EngineError> {
+        for chunk in bytes.chunks(CHUNK) {
+            Order::Data(chunk).encode(buffer);
+            if buffer.len() >= CHUNK {
+                self.channel.send(buffer).await?;
+                buffer.clear();
+            }
+        }
+        Ok(())
+    }
+
+    async fn pump(
+        &mut self,
+        deadline: Instant,
+        cancel: &CancellationToken,
+        sink: &mut dyn Sink,
+    ) -> Result<Pumped, EngineError> {
+        let mut stop = None;
+        let mut until = deadline;
+        loop {
+            let due = tokio::select! {
+                biased;
+                () = tokio::time::sleep_until(until) => match stop {
+                    Some(_) => return Ok(Pumped::Silent(stop)),
+                    None => Some(Stop::Deadline),
+                },
+                () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
+                report = self.channel.next() => {
+                    match report {
+                        Ok(Some(Report::Started)) => {}
+                        Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
+                        Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
+                        Ok(Some(Report::Ended(ended))) => return Ok(Pumped::Ended(ended, stop)),
+                        Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
+                        Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
+                        Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
+                        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Pumped::Silent(stop)),
+                        Err(e) => return Err(e),
+                    }
+                    None
+                }
+            };
+            if let Some(reason) = due {
+                stop = Some(reason);
+                until = Instant::now() + STOP_GRACE;
+                // A guest that cannot even take the order is killed when the grace is over.
+                let _ = timeout_at(until, self.channel.order(&Order::Stop)).await;
+            }
+        }
+    }
+
+    async fn collect(&mut self, job: &Job) -> Result<Vec<ResultFile>, EngineError> {
+        let mut files = Vec::new();
+        let mut budget = job.head.files_cap;
+        loop {
+            match self.channel.next().await? {
+                Some(Report::Done) => return Ok(files),
+                Some(Report::Skipped { path, reason }) => {
+                    files.push(ResultFile { path: text(path), content: Err(reason) });
+                }
+                Some(Report::File { path, executable, size }) => {
+                    let path = text(path);
+                    budget = budget
+                        .checked_sub(size)
+                        .ok_or_else(|| EngineError::Protocol("result files over the cap".into()))?;
+                    let bytes = self.collect_data(size).await?;
+                    let content = Ok(ResultContent { bytes, executable });
+                    files.push(ResultFile { path, content });
+                }
+                Some(_) => return Err(EngineError::Protocol("expected a result file".into())),
+                None => return Err(EngineError::Lost("the guest ended among result files".into())),
+            }
+            if files.len() > job.head.files_count as usize * 2 {
+                return Err(EngineError::Protocol("more result files than allowed".into()));
+            }
+        }
+    }
+
+    async fn collect_data(&mut self, size: u64) -> Result<Vec<u8>, EngineError> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < size {
+            match self.channel.next().await? {
+                Some(Report::Data(chunk)) if !chunk.is_empty() => bytes.extend_from_slice(chunk),
+                _ => return Err(EngineError::Protocol("expected a result file's data".into())),
+            }
+        }
+        if bytes.len() as u64 > size {
+            return Err(EngineError::Protocol("a result file longer than announced".into()));
+        }
+        Ok(bytes)
+    }
+}
+
+/// How pumping ended: with the guest's word, or without.
+enum Pumped {
+    Ended(Ended, Option<Stop>),
+    Silent(Option<Stop>),
+}
+
+fn broken(step: &[u8], errno: i32) -> EngineError {
+    let error = std::io::Error::from_raw_os_error(errno);
+    EngineError::Make(format!("{}: {error}", text(step)))
+}
+
+fn refused(path: &[u8], errno: i32) -> EngineError {
+    EngineError::FileRefused {
+        path: text(path),
+        reason: std::io::Error::from_raw_os_error(errno).to_string(),
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

@@ -1,0 +1,1 @@
+//! The Docker engine, over the Docker API 1.41 and later.

@@ -1,0 +1,1 @@
+//! The native engine: containers made by our own spawner, with no daemon.

@@ -1,0 +1,6 @@
+//! Oncebox runs a stranger's script in a container that was made for it alone and is destroyed
+//! after it.
+
+pub mod engine;
+pub mod execution;
+pub mod registry;
