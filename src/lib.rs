@@ -3,4 +3,5 @@
 
 pub mod engine;
 pub mod execution;
+pub mod guest_binary;
 pub mod registry;
