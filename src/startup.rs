@@ -218,6 +218,7 @@ impl Application {
 /// Lets those inside finish, and cancels them at the deadline.
 async fn drain(door: &Door, deadline: Duration) {
     door.inside.close();
+    door.executor.close();
     if timeout(deadline, door.inside.wait()).await.is_ok() {
         return;
     }

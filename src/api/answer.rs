@@ -12,7 +12,7 @@ use crate::execution::outcome::{LimitHit, Outcome, Status};
 
 /// The JSON document. Times are in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
-pub struct Answer {
+pub(super) struct Answer {
     /// UUIDv7 (RFC 9562).
     id: String,
     /// `completed`, `signaled`, `timed_out`, `out_of_memory` or `cancelled`.

@@ -106,4 +106,6 @@ async fn nowhere() -> Result<HttpResponse, Problem> {
 }
 
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;

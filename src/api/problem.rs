@@ -146,6 +146,7 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Rejected(rejection) => rejection.into(),
             Failure::Busy { code, retry_after } => busy(code, retry_after),
+            Failure::Cancelled => Self::draining(),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
         }
@@ -154,7 +155,12 @@ impl From<Failure> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(Rejection { code, field, detail }: Rejection) -> Self {
-        Self::field(code, field, detail)
+        let status = match code {
+            // Valid, and yet it does not fit into a container.
+            "files_refused" => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, ..Self::field(code, field, detail) }
     }
 }
 
