@@ -19,6 +19,8 @@ const DELIVER: Duration = Duration::from_secs(20);
 const STOP_GRACE: Duration = Duration::from_millis(300);
 /// For the result files to come back once the script has ended.
 const COLLECT: Duration = Duration::from_secs(10);
+/// For an engine to kill a container and read its counters.
+const POST_MORTEM: Duration = Duration::from_secs(5);
 /// How much later than the service's deadline the guest's own timer fires.
 const TIMER_MARGIN: Duration = Duration::from_secs(2);
 
@@ -127,19 +129,22 @@ impl Container {
         cancel: &CancellationToken,
         sink: &mut dyn Sink,
     ) -> Result<RunEnd, EngineError> {
+        let handed = Instant::now();
         timeout(DELIVER, self.deliver(job))
             .await
             .map_err(|_| EngineError::Slow("the guest did not take the job".into()))??;
         let began = Instant::now();
         let stop = match self.pump(began + job.timeout, cancel, sink).await? {
             Pumped::Ended(ended, stop) => {
+                let wall = Duration::from_nanos(ended.wall_ns).min(handed.elapsed());
                 let files = timeout(COLLECT, self.collect(job))
                     .await
                     .map_err(|_| EngineError::Slow("result files did not come".into()))??;
                 return Ok(RunEnd {
                     exit: ended.exit,
-                    stopped: stop.filter(|_| ended.stopped),
-                    wall: Duration::from_nanos(ended.wall_ns),
+                    // A guest that stopped the script unasked did so by its own timer.
+                    stopped: ended.stopped.then(|| stop.unwrap_or(Stop::Deadline)),
+                    wall,
                     stdout_total: Some(ended.stdout_total),
                     stderr_total: Some(ended.stderr_total),
                     usage: ended.usage,
@@ -149,8 +154,9 @@ impl Container {
             Pumped::Silent(stop) => stop,
         };
         let wall = began.elapsed();
-        let usage = self.hold.post_mortem().await;
-        if stop.is_none() && !usage.is_some_and(|u| u.oom_kills.is_some_and(|kills| kills > 0)) {
+        let usage = timeout(POST_MORTEM, self.hold.post_mortem()).await.unwrap_or_default();
+        let out_of_memory = usage.and_then(|usage| usage.oom_kills).is_some_and(|kills| kills > 0);
+        if stop.is_none() && !out_of_memory {
             return Err(EngineError::Lost("the guest ended without a report".into()));
         }
         Ok(RunEnd {
@@ -308,3 +314,7 @@ fn refused(path: &[u8], errno: i32) -> EngineError {
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;
