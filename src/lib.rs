@@ -42,6 +42,7 @@ pub mod config;
 pub mod doctor;
 pub mod engine;
 pub mod execution;
+pub mod guest_binary;
 pub mod registry;
 pub mod startup;
 pub mod telemetry;

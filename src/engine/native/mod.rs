@@ -1,45 +1,105 @@
-//! The native engine: containers made by our own spawner, with no daemon.
+//! The native engine: containers made by our own [`spawner`], with no daemon.
 
-use std::process::ExitCode;
+mod cgroup;
+mod link;
+mod protocol;
+mod socket;
+mod spawner;
+mod sys;
+
+use std::os::unix::net::UnixStream as StdStream;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use oncebox_guest::wire::Usage;
+use tokio::net::UnixStream;
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
-use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
+pub use spawner::{Spawner, spawner_main};
+
+use super::hardening::{Expected, verify};
+use super::{Channel, Container, ContainerSpec, Engine, EngineError, EngineName, Hold};
 use crate::registry::{Image, ImageError, Reference};
+use link::{Greeting, Held, Link};
+use protocol::MakeLimits;
 
-/// The privileged process that makes the containers.
-#[derive(Debug)]
-pub struct Spawner;
+/// For the spawner to say that it works.
+const GREETING: Duration = Duration::from_secs(20);
+/// For the spawner to make one container.
+const MAKE: Duration = Duration::from_secs(10);
+/// For a killed container to be gone.
+const GONE: Duration = Duration::from_secs(5);
+/// For everything to be gone when the service stops.
+const CLOSE: Duration = Duration::from_secs(10);
 
-impl Spawner {
-    /// Starts it. To be called before any thread exists.
-    pub fn launch() -> Result<Self, EngineError> {
-        Err(EngineError::Unavailable("the native engine is not built yet".into()))
-    }
+/// Containers from the kernel's own interfaces.
+pub struct NativeEngine {
+    link: Arc<Link>,
+    /// Supplementary groups that an ordinary user's containers keep.
+    groups: u32,
+    enforced: bool,
+    process: Mutex<std::process::Child>,
 }
-
-/// A limit that a host may be unable to enforce.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unenforced {
-    Memory,
-    Cpu,
-    Pids,
-}
-
-/// What the operator says about this engine.
-#[derive(Debug, Clone)]
-pub struct NativeOptions {
-    pub accept_unenforced: Vec<Unenforced>,
-}
-
-/// Makes containers through the spawner.
-pub struct NativeEngine;
 
 impl NativeEngine {
-    pub async fn start(_: Spawner, _: NativeOptions) -> Result<Arc<Self>, EngineError> {
-        Err(EngineError::Unavailable("the native engine is not built yet".into()))
+    /// Waits for a launched spawner to say that it works.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] with what this machine lacks and how to mend it.
+    pub async fn start(spawner: Spawner) -> Result<Arc<Self>, EngineError> {
+        let unavailable = |e: std::io::Error| EngineError::Unavailable(format!("spawner: {e}"));
+        let link = Link::start(spawner.connection).map_err(unavailable)?;
+        let mut greeting = link.greeting();
+        let said = timeout(GREETING, greeting.wait_for(|said| *said != Greeting::Awaited)).await;
+        let said = match said {
+            Ok(Ok(said)) => said.clone(),
+            _ => return Err(EngineError::Slow("the spawner did not say hello".into())),
+        };
+        match said {
+            Greeting::Works { groups, enforced } => {
+                Ok(Arc::new(Self { link, groups, enforced, process: Mutex::new(spawner.process) }))
+            }
+            Greeting::Refused(reason) => Err(EngineError::Unavailable(reason)),
+            Greeting::Awaited | Greeting::Gone => {
+                Err(EngineError::Unavailable("the spawner ended at once".into()))
+            }
+        }
     }
+
+    /// Memory, CPU and process limits hold; otherwise the operator has accepted that they don't.
+    #[must_use]
+    pub fn enforces_limits(&self) -> bool {
+        self.enforced
+    }
+
+    async fn make_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+        let (ours, theirs) = StdStream::pair()
+            .map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
+        let limits = MakeLimits {
+            memory: spec.memory,
+            cpu_millis: spec.cpu_millis,
+            pids: spec.pids,
+            tmp: spec.tmp,
+        };
+        let (held, made) = timeout(MAKE, self.link.make(limits, theirs.into()))
+            .await
+            .map_err(|_| EngineError::Slow("the spawner did not make a container".into()))??;
+        let expected =
+            Expected { uid: made.uid, gid: made.uid, groups: self.groups, cgroup_inside: false };
+        let channel =
+            channel(ours).map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
+        tracing::debug!(pid = made.pid, "container made");
+        let hold = Box::new(NativeHold(held));
+        Container::ready(channel, hold, |posture| verify(posture, spec, &expected)).await
+    }
+}
+
+fn channel(stream: StdStream) -> std::io::Result<Channel> {
+    stream.set_nonblocking(true)?;
+    let (reader, writer) = UnixStream::from_std(stream)?.into_split();
+    Ok(Channel::new(reader, writer))
 }
 
 impl Engine for NativeEngine {
@@ -48,19 +108,40 @@ impl Engine for NativeEngine {
     }
 
     fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        Box::pin(async move { Err(ImageError::NotFound(reference.clone())) })
+        Box::pin(async move {
+            if !reference.is_host() {
+                return Err(ImageError::NotFound(reference.clone()));
+            }
+            Ok(Image { reference: reference.clone(), digest: None, env: Vec::new() })
+        })
     }
 
-    fn make<'a>(&'a self, _: &'a ContainerSpec) -> BoxFuture<'a, Result<Container, EngineError>> {
-        Box::pin(async { Err(EngineError::Unavailable("the native engine is not built yet".into())) })
+    fn make<'a>(
+        &'a self,
+        spec: &'a ContainerSpec,
+    ) -> BoxFuture<'a, Result<Container, EngineError>> {
+        Box::pin(self.make_container(spec))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        Box::pin(async {})
+        Box::pin(async move {
+            if timeout(CLOSE, self.link.empty()).await.is_err() {
+                tracing::error!("containers were still there when the service stopped");
+            }
+            self.link.hang_up();
+            let mut process = self.process.lock().await;
+            let ended = tokio::task::block_in_place(|| process.wait());
+            if let Err(e) = ended {
+                tracing::error!(error = %e, "waiting for the spawner");
+            }
+        })
     }
 }
 
-/// The whole life of the spawner process.
-pub fn spawner_main() -> ExitCode {
-    ExitCode::FAILURE
+struct NativeHold(Held);
+
+impl Hold for NativeHold {
+    fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
+        Box::pin(async move { timeout(GONE, self.0.end()).await.ok().flatten() })
+    }
 }
