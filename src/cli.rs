@@ -8,6 +8,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::config::{Flags, KEYS, Key, Machine, Settings};
 use crate::{doctor, engine, startup};
 
+/// A flag of the hidden subcommand; not to be mistaken for the setting, which is a list.
+const ACCEPT_UNENFORCED: &str = "unenforced";
+
 /// Runs what the arguments say.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = match command().try_get_matches_from(args) {
@@ -20,7 +23,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
     if name == "spawner" {
-        return engine::native::spawner_main();
+        return engine::native::spawner_main(matches.get_flag(ACCEPT_UNENFORCED));
     }
     match Settings::load(&flags(matches), |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
@@ -43,8 +46,14 @@ fn command() -> Command {
         .arg(file_arg())
         .args(KEYS.iter().map(arg))
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
-        .subcommand(Command::new("doctor").about("Check what this machine can do, and say how to mend it"))
-        .subcommand(Command::new("spawner").hide(true))
+        .subcommand(
+            Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
+        )
+        .subcommand(
+            Command::new("spawner").hide(true).arg(
+                Arg::new(ACCEPT_UNENFORCED).long(ACCEPT_UNENFORCED).action(ArgAction::SetTrue),
+            ),
+        )
 }
 
 fn file_arg() -> Arg {

@@ -26,11 +26,7 @@ impl Check {
         Self { name: name.into(), found: found.into(), fix: None }
     }
 
-    fn missing(
-        name: impl Into<String>,
-        found: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
+    fn missing(name: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name: name.into(), found: found.into(), fix: Some(fix.into()) }
     }
 }
@@ -46,7 +42,7 @@ impl fmt::Display for Check {
 /// Prints the whole list. Succeeds when at least one engine has run a script.
 pub fn run(settings: &Settings) -> ExitCode {
     // First, while there is one thread.
-    let spawner = Spawner::launch();
+    let spawner = Spawner::launch(&settings.accept_unenforced);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

@@ -181,10 +181,8 @@ fn file(ResultFile { path, content }: ResultFile) -> File {
         Ok(kept) => File::Kept {
             path,
             size: kept.bytes.len(),
-            content: String::from_utf8(kept.bytes).map_or_else(
-                |e| Content::Base64(STANDARD.encode(e.as_bytes())),
-                Content::Text,
-            ),
+            content: String::from_utf8(kept.bytes)
+                .map_or_else(|e| Content::Base64(STANDARD.encode(e.as_bytes())), Content::Text),
             executable: kept.executable,
         },
         Err(reason) => File::Skipped {

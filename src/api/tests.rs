@@ -34,7 +34,10 @@ fn execute(body: &Value) -> TestRequest {
 #[actix_web::test]
 async fn a_script_goes_in_and_an_answer_comes_out() {
     let (status, headers, answer) = check(execute(&json!({"script": "hello"}))).await;
-    assert_eq!((status, &answer["status"], &answer["stdout"]), (200, &json!("completed"), &json!("hello")));
+    assert_eq!(
+        (status, &answer["status"], &answer["stdout"]),
+        (200, &json!("completed"), &json!("hello"))
+    );
     assert_eq!(answer["success"], true);
     assert_eq!(answer["image"], "host");
     assert!(headers.contains_key("x-request-id"));
@@ -53,7 +56,8 @@ async fn a_form_does_the_same() {
 
 #[actix_web::test]
 async fn a_request_keeps_its_own_id_where_it_is_harmless() {
-    let (_, headers, _) = check(TestRequest::get().uri("/health").insert_header(("x-request-id", "mine-1"))).await;
+    let (_, headers, _) =
+        check(TestRequest::get().uri("/health").insert_header(("x-request-id", "mine-1"))).await;
     assert_eq!(headers["x-request-id"], "mine-1");
     let (_, headers, body) =
         check(TestRequest::get().uri("/nowhere").insert_header(("x-request-id", "a b"))).await;
@@ -70,8 +74,16 @@ async fn every_refusal_is_a_problem_document() {
         (TestRequest::get().uri("/execute/"), 404, "not_found"),
         (TestRequest::post().uri("/EXECUTE"), 404, "not_found"),
         (TestRequest::post().uri("/execute").set_payload("{}"), 415, "unsupported_media_type"),
-        (execute(&json!({"script": "x"})).insert_header(("content-encoding", "gzip")), 415, "unsupported_media_type"),
-        (TestRequest::post().uri("/execute").insert_header(json).set_payload("{"), 400, "invalid_json"),
+        (
+            execute(&json!({"script": "x"})).insert_header(("content-encoding", "gzip")),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            TestRequest::post().uri("/execute").insert_header(json).set_payload("{"),
+            400,
+            "invalid_json",
+        ),
         (execute(&json!({"script": "x".repeat(4096)})), 413, "body_too_large"),
         (execute(&json!({"script": "x", "bogus": 1})), 400, "unknown_field"),
         (execute(&json!({"script": "x", "timeout": 61})), 400, "limit_exceeded"),
@@ -95,7 +107,12 @@ async fn every_refusal_is_a_problem_document() {
 
 #[actix_web::test]
 async fn a_body_without_a_length_is_cut_off_too() {
-    let chunks = futures_util::stream::iter(vec![Ok::<_, actix_web::error::PayloadError>(bytes::Bytes::from(vec![b' '; 1024])); 5]);
+    let chunks = futures_util::stream::iter(vec![
+        Ok::<_, actix_web::error::PayloadError>(
+            bytes::Bytes::from(vec![b' '; 1024])
+        );
+        5
+    ]);
     let (request, _) = TestRequest::post().to_http_parts();
     let payload = actix_web::dev::Payload::Stream { payload: Box::pin(chunks) };
     let payload = web::Payload::extract_from(&request, payload).await;

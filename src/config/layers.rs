@@ -98,9 +98,8 @@ fn read_file(path: &str, required: bool) -> Result<Layer, SettingsError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound && !required => return Ok(Layer(Map::new())),
         Err(e) => return Err(failed(e.to_string())),
     };
-    let values = File::from_str(&text, FileFormat::Toml)
-        .collect()
-        .map_err(|e| failed(e.to_string()))?;
+    let values =
+        File::from_str(&text, FileFormat::Toml).collect().map_err(|e| failed(e.to_string()))?;
     let origin = path.to_owned();
     if let Some(key) = values.keys().find(|name| !KEYS.iter().any(|key| key.name == **name)) {
         return Err(SettingsError::Unknown { key: key.clone(), origin: Origin::File(origin) });

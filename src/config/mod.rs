@@ -98,7 +98,8 @@ impl Settings {
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;
-                usize::try_from(bytes).map_err(|_| "that is more than this machine can address".into())
+                usize::try_from(bytes)
+                    .map_err(|_| "that is more than this machine can address".into())
             })?,
             drain_timeout: values.need("drain_timeout", seconds)?,
             log_level: values.need("log_level", |text| {
@@ -118,9 +119,8 @@ fn address(values: &Values) -> Result<SocketAddr, SettingsError> {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         _ => text.parse().map_err(|_| "write an IP address, or localhost".into()),
     })?;
-    let port = values.need("port", |text| {
-        text.parse().map_err(|_| "write a number from 0 to 65535".into())
-    })?;
+    let port = values
+        .need("port", |text| text.parse().map_err(|_| "write a number from 0 to 65535".into()))?;
     let anonymous = values.need("allow_anonymous", |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -184,9 +184,8 @@ fn admission(
     }
     Ok(AdmissionOptions {
         max_concurrent: usize::try_from(max_concurrent).unwrap_or(usize::MAX),
-        queue_limit: values.need("queue_limit", |text| {
-            text.parse().map_err(|_| "write a whole number".into())
-        })?,
+        queue_limit: values
+            .need("queue_limit", |text| text.parse().map_err(|_| "write a whole number".into()))?,
         queue_timeout: values.need("queue_timeout", seconds)?,
     })
 }

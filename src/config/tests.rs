@@ -52,9 +52,8 @@ fn the_defaults_are_those_of_the_design() {
 
 #[test]
 fn a_flag_beats_the_environment_and_that_the_file() {
-    let port = |flags, environment, file| {
-        load(flags, environment, file).expect("valid").address.port()
-    };
+    let port =
+        |flags, environment, file| load(flags, environment, file).expect("valid").address.port();
     assert_eq!(port("", "", "port = 1"), 1);
     assert_eq!(port("", "", "port = \"1\""), 1);
     assert_eq!(port("", "PORT=2", "port = 1"), 2);

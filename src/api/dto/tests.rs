@@ -75,9 +75,21 @@ fn a_script_of_any_byte() {
 #[case("{\"script\":\"a\",\"script_base64\":\"\"}", "conflicting_fields", Some("script"))]
 #[case("{\"script_base64\":\"!\"}", "invalid_request", Some("script_base64"))]
 #[case("{\"script\":\"x\",\"pull_policy\":\"never\"}", "unknown_field", Some("pull_policy"))]
-#[case("{\"script\":\"x\",\"files\":[{\"path\":\"a\",\"content\":\"\",\"mode\":1}]}", "unknown_field", Some("files[0].mode"))]
-#[case("{\"script\":\"x\",\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"../a\",\"content\":\"\"}]}", "invalid_path", Some("files[1].path"))]
-#[case("{\"script\":\"x\",\"files\":[{\"path\":\"a\"}]}", "missing_field", Some("files[0].content"))]
+#[case(
+    "{\"script\":\"x\",\"files\":[{\"path\":\"a\",\"content\":\"\",\"mode\":1}]}",
+    "unknown_field",
+    Some("files[0].mode")
+)]
+#[case(
+    "{\"script\":\"x\",\"files\":[{\"path\":\"a\",\"content\":\"\"},{\"path\":\"../a\",\"content\":\"\"}]}",
+    "invalid_path",
+    Some("files[1].path")
+)]
+#[case(
+    "{\"script\":\"x\",\"files\":[{\"path\":\"a\"}]}",
+    "missing_field",
+    Some("files[0].content")
+)]
 #[case("{\"script\":\"x\",\"files\":[{\"content\":\"a\"}]}", "invalid_request", Some("files[0]"))]
 #[case("{\"script\":\"x\",\"env\":{\"A=B\":\"\"}}", "invalid_request", Some("env"))]
 #[case("{\"script\":\"x\",\"env\":{\"A\":\"\\u0000\"}}", "invalid_request", Some("env.A"))]
@@ -96,12 +108,12 @@ fn a_script_of_any_byte() {
 #[case("{\"script\":\"x\",\"memory_limit\":-1}", "invalid_request", Some("memory_limit"))]
 #[case("{\"script\":\"x\",\"cpu_limit\":\"lots\"}", "invalid_request", Some("cpu_limit"))]
 #[case("{\"script\":\"x\",\"pids_limit\":1.5}", "invalid_request", Some("pids_limit"))]
-#[case("{\"script\":\"x\",\"pids_limit\":18446744073709551616}", "invalid_request", Some("pids_limit"))]
-fn what_is_wrong_is_named(
-    #[case] body: &str,
-    #[case] code: &str,
-    #[case] field: Option<&str>,
-) {
+#[case(
+    "{\"script\":\"x\",\"pids_limit\":18446744073709551616}",
+    "invalid_request",
+    Some("pids_limit")
+)]
+fn what_is_wrong_is_named(#[case] body: &str, #[case] code: &str, #[case] field: Option<&str>) {
     let problem = read(body).expect_err("refused");
     assert_eq!(problem.status.as_u16(), 400);
     assert_eq!((problem.code, problem.field.as_deref()), (code, field), "{problem}");
