@@ -14,6 +14,10 @@ use tokio::time::sleep;
 use super::daemon::Daemon;
 use crate::engine::Hold;
 
+/// The daemon learns of an end a little after the guest's stream has closed.
+const STATE_LOOK: Duration = Duration::from_millis(20);
+/// 128 + SIGKILL.
+const KILLED: i64 = 137;
 /// How many removals run at once: more of them slow the daemon's other work down.
 const AT_ONCE: usize = 4;
 const ATTEMPTS: u32 = 10;
@@ -112,10 +116,21 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
-    /// The daemon keeps no counters of a container that has ended, and its `OOMKilled` is
-    /// unreliable.
+    /// The daemon keeps no counters of a container that has ended, and does not always set its
+    /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
+    /// kernel killed together with its script.
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
-        drop(self);
-        std::future::ready(None).boxed()
+        async move {
+            loop {
+                let state = self.remover.daemon.inspect(&self.name).await.ok()?.state?;
+                if state.running? {
+                    sleep(STATE_LOOK).await;
+                    continue;
+                }
+                let killed = state.oom_killed? && state.exit_code == Some(KILLED);
+                return killed.then(|| Usage { oom_kills: Some(1), ..Usage::default() });
+            }
+        }
+        .boxed()
     }
 }
