@@ -102,9 +102,9 @@ impl Control {
         if input.revents != 0 { self.receive() } else { Ok(()) }
     }
 
-    /// Sends what can be sent, waits for the stream, and receives. False when the time was up.
+    /// Waits until the stream takes more of what is queued or brings something, and receives that.
+    /// False when the time was up.
     pub(crate) fn wait(&mut self, until: Option<Instant>) -> Result<bool, Fatal> {
-        self.flush()?;
         let left = until.map(millis_until);
         let mut fds = self.poll_fds();
         sys::poll(&mut fds, left).map_err(Fatal::broken("poll"))?;
@@ -112,32 +112,33 @@ impl Control {
         Ok(left != Some(0))
     }
 
-    /// Waits until everything queued is sent. Orders that come meanwhile are too late.
+    /// Waits until everything queued is sent.
     pub(crate) fn finish(&mut self) -> Result<(), Fatal> {
-        self.flush()?;
-        while self.sent < self.outbox.len() {
-            self.wait(None)?;
-            self.taken = self.inbox.len();
-            self.flush()?;
-        }
-        Ok(())
+        self.send_until(|control| control.outbox.is_empty())
     }
 
     /// Waits until another chunk may be queued.
     pub(crate) fn make_room(&mut self) -> Result<(), Fatal> {
-        while !self.has_room() {
+        if self.has_room() { Ok(()) } else { self.send_until(Self::has_room) }
+    }
+
+    /// Orders that come meanwhile come too late.
+    fn send_until(&mut self, enough: impl Fn(&Self) -> bool) -> Result<(), Fatal> {
+        loop {
+            self.flush()?;
+            if enough(self) {
+                return Ok(());
+            }
             self.wait(None)?;
             self.taken = self.inbox.len();
-            self.flush()?;
         }
-        Ok(())
     }
 
     /// Sends what is queued and throws away what comes, until the other side closes the stream or
     /// the time is up: it may be in the middle of sending a job, and reads our word after that.
     pub(crate) fn linger(&mut self, patience: Duration) {
         let until = Instant::now().checked_add(patience);
-        while let Ok(true) = self.wait(until) {
+        while let (Ok(()), Ok(true)) = (self.flush(), self.wait(until)) {
             self.taken = self.inbox.len();
         }
     }

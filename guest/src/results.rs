@@ -26,6 +26,8 @@ pub(crate) fn send(control: &mut Control, job: &Job, workdir: &File) -> Result<(
     if start.is_dead_end() {
         return Ok(());
     }
+    // The service need not wait for the search to learn how the script ended.
+    control.flush()?;
     let mut search = Search {
         control,
         globs,

@@ -96,10 +96,22 @@ pub(crate) fn read_some(from: &impl AsRawFd, to: &mut Vec<u8>, most: usize) -> i
 ///
 /// `std` installs handlers for SIGSEGV and SIGBUS at start; these go too.
 pub(crate) fn take_signals() -> io::Result<File> {
+    // The kernel's own structure of a signal's action; all zero is the default action. libc's
+    // function for it leaves out the two signals that libc keeps to itself, but those may have
+    // been inherited as ignored like any other.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in 1..=LAST_SIGNAL {
-        // SAFETY: only the two constant dispositions are set; numbers that may not be changed
-        // (SIGKILL, SIGSTOP, the two that libc keeps to itself) are errors without effect.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: the structure is as large as the kernel reads and outlives the call; no old
+        // action is asked for. SIGKILL and SIGSTOP are errors without effect.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            )
+        };
     }
     // SAFETY: the set is initialised by sigemptyset before it is read, and outlives the calls.
     unsafe {
@@ -269,8 +281,9 @@ pub(crate) enum Reaped {
 /// Takes the status of one process that has ended, without waiting.
 pub(crate) fn reap() -> Reaped {
     let mut status = 0;
+    // `__WALL`: whatever signal a child was made to end with.
     // SAFETY: the status outlives the call that fills it.
-    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG) };
+    let pid = unsafe { libc::waitpid(-1, &raw mut status, libc::WNOHANG | libc::__WALL) };
     match pid {
         0 => Reaped::Running,
         pid if pid < 0 => Reaped::Alone,

@@ -19,7 +19,8 @@ pub const MAX_FILES: usize = 1000;
 pub const MAX_OUTPUTS: usize = 100;
 /// Environment variables, at most.
 pub const MAX_ENV: usize = 1000;
-/// Bytes of args and environment together, at most, counted as the kernel does ([`cost`]).
+/// Bytes of args and environment together, at most, counted as the kernel does: each with its NUL
+/// and the pointer to it.
 pub const MAX_ARGS_AND_ENV: usize = 1024 * 1024;
 
 /// One run of one script, as asked for. Made by `api::dto` through `TryFrom`.

@@ -17,7 +17,7 @@ const MAX_DEPTH: usize = 64;
 #[error("{0}")]
 pub struct Invalid(pub String);
 
-/// A program argument: no NUL, at most [`MAX_STRING`] bytes.
+/// A program argument: no NUL, less than 128 KiB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Arg(String);
 
