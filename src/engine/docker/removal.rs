@@ -134,3 +134,51 @@ impl Hold for Guard {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::fake::{Answer, Fake};
+    use super::*;
+
+    /// A daemon that answers one removal after the other with these statuses.
+    async fn fake(statuses: &'static [u16]) -> (Fake, Arc<Remover>) {
+        let next = AtomicUsize::new(0);
+        let fake = Fake::start(move |_, _| {
+            let status = statuses[next.fetch_add(1, Ordering::Relaxed)];
+            Answer::Status(status, String::new())
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        (fake, Remover::new(daemon))
+    }
+
+    #[tokio::test]
+    async fn a_dropped_guard_removes_with_force_and_with_volumes() {
+        let (mut fake, remover) = fake(&[204]).await;
+        let guard = remover.guard("oncebox-x-1".into());
+        assert!(remover.knows("oncebox-x-1"));
+        drop(guard);
+        let calls = fake.until("DELETE").await;
+        let parameters = calls[0].strip_prefix("DELETE /containers/oncebox-x-1?").unwrap();
+        assert!(parameters.contains("force=true") && parameters.contains("v=true"), "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_until_the_container_is_gone() {
+        let (mut fake, remover) = fake(&[500, 409, 503, 404, 204]).await;
+        remover.known().insert("x".into());
+        Arc::clone(&remover).remove("x".into()).await;
+        assert!(!remover.knows("x"));
+        assert_eq!(fake.heard().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn post_mortem_removes_and_claims_nothing() {
+        let (mut fake, remover) = fake(&[204]).await;
+        let hold: Box<dyn Hold> = Box::new(remover.guard("x".into()));
+        assert_eq!(hold.post_mortem().await, None);
+        assert_eq!(fake.until("DELETE").await.len(), 1);
+    }
+}
