@@ -6,10 +6,16 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Flags, KEYS, Key, Machine, Settings};
-use crate::{doctor, engine, startup};
+use crate::engine::native;
+use crate::{doctor, startup};
 
 /// Runs what the arguments say.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // Our own re-execution, which no one else should find: its arguments are ours alone.
+    if args.get(1).is_some_and(|name| name == "spawner") {
+        return native::spawner_main(args.get(2).is_some_and(|arg| arg == "--accept-unenforced"));
+    }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(told) => {
@@ -19,9 +25,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
-    if name == "spawner" {
-        return engine::native::spawner_main();
-    }
     match Settings::load(&flags(matches), |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
         Ok(settings) => startup::serve(&settings),
@@ -43,8 +46,9 @@ fn command() -> Command {
         .arg(file_arg())
         .args(KEYS.iter().map(arg))
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
-        .subcommand(Command::new("doctor").about("Check what this machine can do, and say how to mend it"))
-        .subcommand(Command::new("spawner").hide(true))
+        .subcommand(
+            Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
+        )
 }
 
 fn file_arg() -> Arg {

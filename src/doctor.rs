@@ -26,11 +26,7 @@ impl Check {
         Self { name: name.into(), found: found.into(), fix: None }
     }
 
-    fn missing(
-        name: impl Into<String>,
-        found: impl Into<String>,
-        fix: impl Into<String>,
-    ) -> Self {
+    fn missing(name: impl Into<String>, found: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { name: name.into(), found: found.into(), fix: Some(fix.into()) }
     }
 }
@@ -46,8 +42,8 @@ impl fmt::Display for Check {
 /// Prints the whole list. Succeeds when at least one engine has run a script.
 pub fn run(settings: &Settings) -> ExitCode {
     // First, while there is one thread.
-    let spawner = Spawner::launch();
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let spawner = Spawner::launch(settings.accept_unenforced);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("oncebox: no runtime: {e}");

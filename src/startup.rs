@@ -40,7 +40,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 /// is one thread; then privileges go; then everything else.
 pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
-    match prepare(settings).and_then(|(spawner, runtime)| runtime.block_on(run(settings, spawner))) {
+    match prepare(settings).and_then(|(spawner, runtime)| runtime.block_on(run(settings, spawner)))
+    {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("oncebox: {why}");
@@ -61,8 +62,9 @@ fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), St
 }
 
 /// Starts the spawner where the settings may need it. To be called while there is one thread.
-pub(crate) fn launch_spawner(settings: &Settings) -> Spawned {
-    (settings.engine != EngineChoice::Docker).then(Spawner::launch)
+fn launch_spawner(settings: &Settings) -> Spawned {
+    let needed = settings.engine != EngineChoice::Docker;
+    needed.then(|| Spawner::launch(settings.accept_unenforced))
 }
 
 async fn run(settings: &Settings, spawner: Spawned) -> Result<(), String> {

@@ -6,7 +6,7 @@ use tracing::{Level, debug, error, info};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-use crate::api::{Problem, status};
+use crate::api::Problem;
 use crate::config::LogFormat;
 use crate::execution::outcome::Outcome;
 
@@ -69,7 +69,7 @@ impl Watched {
             request_id = self.request_id,
             image = clean(&outcome.image),
             digest = outcome.image_digest.as_deref().unwrap_or("none"),
-            status = status(outcome.status),
+            status = outcome.status.name(),
             exit_code = outcome.exit_code,
             stdout_bytes = outcome.stdout.total,
             stderr_bytes = outcome.stderr.total,

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::fields::{Object, Pairs, given, given_bytes, given_seconds, objects};
 use super::problem::Problem;
-use super::fields::{Pairs, given, given_bytes, given_seconds};
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
 use crate::execution::request::{
@@ -32,6 +32,7 @@ pub struct ExecuteRequest {
     pub language: Option<String>,
     pub args: Vec<String>,
     pub env: Pairs,
+    #[serde(deserialize_with = "objects")]
     pub files: Vec<RequestFile>,
     pub outputs: Vec<String>,
     #[serde(deserialize_with = "given_seconds")]
@@ -68,7 +69,7 @@ impl ExecuteRequest {
     /// 400 with line and column, and with the field's path where the document is JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let request = serde_path_to_error::deserialize(&mut deserializer)
+        let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
             .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
         deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
         Ok(request)
@@ -89,7 +90,8 @@ fn not_understood(path: String, error: &serde_json::Error) -> Problem {
         Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
         _ => text,
     };
-    let code = if detail.starts_with("unknown field") { "unknown_field" } else { "invalid_request" };
+    let code =
+        if detail.starts_with("unknown field") { "unknown_field" } else { "invalid_request" };
     let problem = Problem::field(code, path, detail);
     // The document as a whole has no field's path.
     Problem { field: problem.field.filter(|path| path != "."), ..problem }
@@ -99,8 +101,9 @@ impl TryFrom<ExecuteRequest> for Execution {
     type Error = Problem;
 
     fn try_from(request: ExecuteRequest) -> Result<Self, Problem> {
-        let script = either("script", request.script, request.script_base64)?
-            .ok_or_else(|| Problem::field("missing_field", "script", "there is no script to run"))?;
+        let script = either("script", request.script, request.script_base64)?.ok_or_else(|| {
+            Problem::field("missing_field", "script", "there is no script to run")
+        })?;
         let limits = AskedLimits {
             timeout: request.timeout.map(|s| s.0),
             memory: request.memory_limit.map(|s| s.0),
@@ -144,8 +147,9 @@ fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
 
 fn files(files: Vec<RequestFile>) -> Result<Vec<InputFile>, Problem> {
     let checked = files.into_iter().enumerate().map(|(i, file)| {
-        let path = RelativePath::try_from(file.path)
-            .map_err(|e| Problem::field("invalid_path", format!("files[{i}].path"), e.to_string()))?;
+        let path = RelativePath::try_from(file.path).map_err(|e| {
+            Problem::field("invalid_path", format!("files[{i}].path"), e.to_string())
+        })?;
         let field = format!("files[{i}].content");
         let content = either(&field, file.content, file.content_base64)?
             .ok_or_else(|| Problem::field("missing_field", field, "the file has no content"))?;
@@ -169,7 +173,9 @@ fn either(
         (None, Some(text)) => match STANDARD.decode(text) {
             Ok(bytes) => Ok(Some(bytes.into())),
             // The decoder's own words would repeat a byte of the content.
-            Err(_) => Err(invalid(format!("{field}_base64"), "this is not base64 (RFC 4648, padded)")),
+            Err(_) => {
+                Err(invalid(format!("{field}_base64"), "this is not base64 (RFC 4648, padded)"))
+            }
         },
         (plain, None) => Ok(plain),
     }

@@ -81,7 +81,8 @@ mod tests {
         assert_eq!(check(Some("application/json")), Some(Encoding::Json));
         assert_eq!(check(Some("application/json; charset=UTF-8")), Some(Encoding::Json));
         assert_eq!(check(Some("multipart/form-data; boundary=x")), Some(Encoding::Form));
-        for other in ["text/plain", "application/json; charset=utf-16", "json", "application/jsonx"] {
+        for other in ["text/plain", "application/json; charset=utf-16", "json", "application/jsonx"]
+        {
             assert_eq!(check(Some(other)), None, "{other}");
         }
         assert_eq!(check(None), None);

@@ -103,7 +103,11 @@ fn put(
         "files" => {
             let path = file_name.ok_or_else(|| {
                 let detail = "the part needs a file name: the path inside the container";
-                Problem::field("missing_field", format!("files[{}].path", request.files.len()), detail)
+                Problem::field(
+                    "missing_field",
+                    format!("files[{}].path", request.files.len()),
+                    detail,
+                )
             })?;
             let content = Some(content);
             request.files.push(RequestFile { path, content, ..RequestFile::default() });

@@ -7,6 +7,7 @@ mod layers;
 mod machine;
 mod values;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
 
-use crate::engine::native::Unenforced;
+use crate::execution::Rejection;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::{Ceilings, Limits};
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -32,8 +33,8 @@ pub struct Settings {
     pub docker_host: Option<String>,
     /// Docker's runtime; `None` is the daemon's own default.
     pub runtime: Option<String>,
-    /// Limits the native engine may leave unenforced, where the host can't enforce them.
-    pub accept_unenforced: Vec<Unenforced>,
+    /// The native engine may run where no cgroup enforces memory, CPU and processes.
+    pub accept_unenforced: bool,
     /// `None` keeps the user the service was started as.
     pub user: Option<User>,
     /// `None` is the engine's own default.
@@ -98,7 +99,8 @@ impl Settings {
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;
-                usize::try_from(bytes).map_err(|_| "that is more than this machine can address".into())
+                usize::try_from(bytes)
+                    .map_err(|_| "that is more than this machine can address".into())
             })?,
             drain_timeout: values.need("drain_timeout", seconds)?,
             log_level: values.need("log_level", |text| {
@@ -118,9 +120,8 @@ fn address(values: &Values) -> Result<SocketAddr, SettingsError> {
         "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
         _ => text.parse().map_err(|_| "write an IP address, or localhost".into()),
     })?;
-    let port = values.need("port", |text| {
-        text.parse().map_err(|_| "write a number from 0 to 65535".into())
-    })?;
+    let port = values
+        .need("port", |text| text.parse().map_err(|_| "write a number from 0 to 65535".into()))?;
     let anonymous = values.need("allow_anonymous", |text| match text {
         "true" => Ok(true),
         "false" => Ok(false),
@@ -154,10 +155,13 @@ fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
         output: values.need("max_output_limit", size)?,
     };
     let ceilings = Ceilings { default, max };
-    ceilings.hold(&AskedLimits::default()).map_err(|rejection| {
-        let ceiling = values.describe(&format!("max_{}", rejection.field));
-        let rule = format!("{}; the ceiling is {ceiling}", rejection.detail);
-        values.refused(rejection.field, &rule)
+    ceilings.hold(&AskedLimits::default()).map_err(|Rejection { code, field, detail }| {
+        // The ceiling may be the one to change.
+        let ceiling = match code {
+            "limit_exceeded" => format!(", {}", values.describe(&format!("max_{field}"))),
+            _ => String::new(),
+        };
+        values.refused(field, &format!("{detail}{ceiling}"))
     })?;
     Ok(ceilings)
 }
@@ -184,9 +188,8 @@ fn admission(
     }
     Ok(AdmissionOptions {
         max_concurrent: usize::try_from(max_concurrent).unwrap_or(usize::MAX),
-        queue_limit: values.need("queue_limit", |text| {
-            text.parse().map_err(|_| "write a whole number".into())
-        })?,
+        queue_limit: values
+            .need("queue_limit", |text| text.parse().map_err(|_| "write a whole number".into()))?,
         queue_timeout: values.need("queue_timeout", seconds)?,
     })
 }
@@ -209,14 +212,14 @@ fn runtime(text: &str) -> Result<String, String> {
     }
 }
 
-fn unenforced(text: &str) -> Result<Vec<Unenforced>, String> {
-    let one = |name: &str| match name.trim() {
-        "memory" => Ok(Unenforced::Memory),
-        "cpu" => Ok(Unenforced::Cpu),
-        "pids" => Ok(Unenforced::Pids),
-        _ => Err("write a list of memory, cpu and pids".to_owned()),
-    };
-    text.split(',').map(one).collect()
+/// The three hold together or not at all; naming each says that the operator knows.
+fn unenforced(text: &str) -> Result<bool, String> {
+    let names: BTreeSet<_> = text.split(',').map(str::trim).collect();
+    if names == BTreeSet::from(["cpu", "memory", "pids"]) {
+        Ok(true)
+    } else {
+        Err("without a cgroup none of the three holds; write memory,cpu,pids".into())
+    }
 }
 
 fn user(text: &str) -> Result<User, String> {

@@ -52,9 +52,8 @@ fn the_defaults_are_those_of_the_design() {
 
 #[test]
 fn a_flag_beats_the_environment_and_that_the_file() {
-    let port = |flags, environment, file| {
-        load(flags, environment, file).expect("valid").address.port()
-    };
+    let port =
+        |flags, environment, file| load(flags, environment, file).expect("valid").address.port();
     assert_eq!(port("", "", "port = 1"), 1);
     assert_eq!(port("", "", "port = \"1\""), 1);
     assert_eq!(port("", "PORT=2", "port = 1"), 2);
@@ -98,7 +97,7 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "MAX_CONCURRENT=0", ""),
         ("", "ENGINE=podman", ""),
         ("", "RUNTIME=a b", ""),
-        ("", "ACCEPT_UNENFORCED=memory,disk", ""),
+        ("", "ACCEPT_UNENFORCED=memory,cpu", ""),
         ("", "USER_NAME=0", ""),
         ("", "USER_NAME=1000:0", ""),
         ("", "BASE_IMAGE=A;b", ""),

@@ -94,6 +94,9 @@ mod tests {
         let bad = Answer { api: "1.9".into(), ..Answer::default() };
         let missing = bad.checks("unix:///x");
         let missing: Vec<_> = missing.iter().filter(|check| check.fix.is_some()).collect();
-        assert_eq!(missing.iter().map(|check| &*check.name).collect::<Vec<_>>(), ["API", "seccomp"]);
+        assert_eq!(
+            missing.iter().map(|check| &*check.name).collect::<Vec<_>>(),
+            ["API", "seccomp"]
+        );
     }
 }

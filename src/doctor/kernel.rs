@@ -27,7 +27,11 @@ pub(super) fn checks() -> Vec<Check> {
     let mut checks = calls(&read("/proc/sys/kernel/osrelease"));
     for (file, count) in NAMESPACES {
         let exists = Path::new("/proc/self/ns").join(file).exists();
-        checks.push(namespace(count, exists, &read(&format!("/proc/sys/user/max_{count}_namespaces"))));
+        checks.push(namespace(
+            count,
+            exists,
+            &read(&format!("/proc/sys/user/max_{count}_namespaces")),
+        ));
     }
     if !rustix::process::geteuid().is_root() {
         checks.push(unprivileged_namespaces(

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use crate::config::{EngineChoice, Settings};
 use crate::engine::docker::{DockerEngine, DockerOptions};
-use crate::engine::native::{NativeEngine, NativeOptions, Spawner};
+use crate::engine::native::{NativeEngine, Spawner};
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
@@ -82,10 +82,9 @@ pub(crate) async fn try_native(
     reason: String,
 ) -> Result<Chosen, String> {
     let starting = async {
-        let spawner =
-            spawner.unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
-        let options = NativeOptions { accept_unenforced: settings.accept_unenforced.clone() };
-        NativeEngine::start(spawner, options).await
+        let spawner = spawner
+            .unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
+        NativeEngine::start(spawner).await
     };
     let engine = within(starting).await.map_err(|e| e.to_string())?;
     prove(settings, engine, "host", reason).await

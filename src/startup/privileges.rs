@@ -25,7 +25,9 @@ pub(super) fn become_user(user: &User) -> Result<(), String> {
     };
     let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     if threads != 1 {
-        return Err(format!("the process has {threads} threads, and each has privileges of its own"));
+        return Err(format!(
+            "the process has {threads} threads, and each has privileges of its own"
+        ));
     }
     let (wanted_uid, wanted_gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
     set_thread_groups(&[])
@@ -67,7 +69,9 @@ fn verify(status: &str, uid: u32, gid: u32) -> Result<(), String> {
         let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
         let found = line.unwrap_or("absent").split_whitespace().collect::<Vec<_>>().join(" ");
         if found != wanted {
-            return Err(format!("privileges were not given up: {name} is {found:?}, not {wanted:?}"));
+            return Err(format!(
+                "privileges were not given up: {name} is {found:?}, not {wanted:?}"
+            ));
         }
     }
     Ok(())
@@ -83,7 +87,8 @@ mod tests {
 
     #[test]
     fn names_are_found_and_root_is_none() {
-        let passwd = "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/false\nbad:x:1:0::/:/bin/false\n";
+        let passwd =
+            "root:x:0:0::/root:/bin/sh\nweb:x:33:34::/:/bin/false\nbad:x:1:0::/:/bin/false\n";
         assert_eq!(look_up(passwd, "web"), Some((33, 34)));
         for name in ["root", "bad", "nobody", ""] {
             assert_eq!(look_up(passwd, name), None, "{name}");
