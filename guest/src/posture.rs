@@ -38,10 +38,14 @@ fn privileges(status: &str) -> io::Result<Posture> {
             .ok_or_else(|| io::Error::other(name))
     };
     let set = |name| Ok::<_, io::Error>(u64::from_str_radix(field(name)?, 16).unwrap_or(u64::MAX));
+    let gid = one_id(field("Gid")?);
+    let groups = field("Groups")?.split_whitespace();
     Ok(Posture {
         uid: one_id(field("Uid")?),
-        gid: one_id(field("Gid")?),
-        groups: u32::try_from(field("Groups")?.split_whitespace().count()).unwrap_or(u32::MAX),
+        gid,
+        // Docker names the process's own group once more among these; that gives it nothing.
+        groups: u32::try_from(groups.filter(|group| group.parse() != Ok(gid)).count())
+            .unwrap_or(u32::MAX),
         capabilities: [
             set("CapInh")?,
             set("CapPrm")?,
@@ -67,7 +71,7 @@ fn one_id(ids: &str) -> u32 {
 mod tests {
     use super::*;
 
-    const STATUS: &str = "Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t8\t8\t8\t8\nGroups:\t4 20 \n\
+    const STATUS: &str = "Name:\tx\nUid:\t7\t7\t7\t7\nGid:\t8\t8\t8\t8\nGroups:\t4 8 20 \n\
         CapInh:\t0000000000000000\nCapPrm:\t0000000000000001\nCapEff:\t0000000000000002\n\
         CapBnd:\t000001ffffffffff\nCapAmb:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n\
         Seccomp_filters:\t1\n";

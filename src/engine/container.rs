@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncebox_guest::wire::{self, CHUNK, Ended, Exit, Order, Posture, Report, SkipReason, Usage};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +19,8 @@ const DELIVER: Duration = Duration::from_secs(20);
 /// For the guest to kill the script and report, once told to stop; after it the container is
 /// killed from outside.
 const STOP_GRACE: Duration = Duration::from_millis(300);
+/// How many reports that had arrived by then are still looked at.
+const LAST_WORDS: usize = 64;
 /// For the result files to come back once the script has ended.
 const COLLECT: Duration = Duration::from_secs(10);
 /// For an engine to kill a container and read its counters.
@@ -223,21 +227,13 @@ impl Container {
             let due = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => match stop {
-                    Some(_) => return Ok(Pumped::Silent(stop)),
+                    Some(_) => return self.last_words(stop, sink),
                     None => Some(Stop::Deadline),
                 },
                 () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
                 report = self.channel.next() => {
-                    match report {
-                        Ok(Some(Report::Started)) => {}
-                        Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
-                        Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
-                        Ok(Some(Report::Ended(ended))) => return Ok(Pumped::Ended(ended, stop)),
-                        Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
-                        Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
-                        Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
-                        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Pumped::Silent(stop)),
-                        Err(e) => return Err(e),
+                    if let Some(end) = take(report, sink)? {
+                        return Ok(end.after(stop));
                     }
                     None
                 }
@@ -249,6 +245,21 @@ impl Container {
                 let _ = timeout_at(until, self.channel.order(&Order::Stop)).await;
             }
         }
+    }
+
+    /// What the guest has said in time counts, even if we were too slow to listen.
+    fn last_words(
+        &mut self,
+        stop: Option<Stop>,
+        sink: &mut dyn Sink,
+    ) -> Result<Pumped, EngineError> {
+        for _ in 0..LAST_WORDS {
+            let Some(report) = unconstrained(self.channel.next()).now_or_never() else { break };
+            if let Some(end) = take(report, sink)? {
+                return Ok(end.after(stop));
+            }
+        }
+        Ok(Pumped::Silent(stop))
     }
 
     async fn collect(&mut self, job: &Job) -> Result<Vec<ResultFile>, EngineError> {
@@ -290,6 +301,40 @@ impl Container {
             return Err(EngineError::Protocol("a result file longer than announced".into()));
         }
         Ok(bytes)
+    }
+}
+
+/// What one report means while a script runs: `None` goes on.
+fn take(
+    report: Result<Option<Report<'_>>, EngineError>,
+    sink: &mut dyn Sink,
+) -> Result<Option<Heard>, EngineError> {
+    match report {
+        Ok(Some(Report::Started)) => {}
+        Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
+        Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
+        Ok(Some(Report::Ended(ended))) => return Ok(Some(Heard::Ended(ended))),
+        Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
+        Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
+        Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
+        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Some(Heard::Nothing)),
+        Err(e) => return Err(e),
+    }
+    Ok(None)
+}
+
+/// The end, by the guest's word or by the stream's.
+enum Heard {
+    Ended(Ended),
+    Nothing,
+}
+
+impl Heard {
+    fn after(self, stop: Option<Stop>) -> Pumped {
+        match self {
+            Self::Ended(ended) => Pumped::Ended(ended, stop),
+            Self::Nothing => Pumped::Silent(stop),
+        }
     }
 }
 

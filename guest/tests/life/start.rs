@@ -78,7 +78,7 @@ fn the_environment_is_the_jobs_alone() {
 #[test]
 fn a_script_finds_an_ordinary_process() {
     let script = r#"
-        pwd; stat -c %a .; umask; ls /proc/$$/fd | tr '\n' ' '; echo
+        pwd; stat -c %a .; umask; ls /proc/self/fd | tr '\n' ' '; echo
         cat /proc/self/oom_score_adj
         grep -E 'Sig(Blk|Ign)' /proc/self/status | cut -f2 | tr '\n' ' '; echo
         cut -d' ' -f5,6 /proc/$$/stat; echo $$; readlink /proc/$$/fd/0"#;
@@ -89,7 +89,7 @@ fn a_script_finds_an_ordinary_process() {
     assert_eq!(next(), WORKDIR);
     assert_eq!(next(), "700");
     assert_eq!(next(), "0022");
-    assert_eq!(next(), "0 1 2 ");
+    assert_eq!(next(), "0 1 2 3 ", "the last one is the listing's own");
     assert_eq!(next(), "1000");
     let mut signals = next().split_whitespace();
     assert_eq!(signals.next(), Some("0000000000000000"), "blocked: {stdout}");

@@ -225,7 +225,7 @@ impl DockerEngine {
         read_back::check(&wanted, &found).map_err(EngineError::Make)?;
         self.daemon.start(name).await?;
         drop(turn);
-        let expected = Expected { uid, gid: uid, cgroup_inside: true };
+        let expected = Expected { uid, gid: uid, groups: 0, cgroup_inside: true };
         let verify = |posture: &_| hardening::verify(posture, spec, &expected);
         Ok(Container::ready(channel, Box::new(guard), verify).await?)
     }

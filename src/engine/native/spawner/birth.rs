@@ -53,6 +53,7 @@ pub struct Plan<'a> {
     /// The guest's end of its control stream.
     pub control: OwnedFd,
     pub tmp_bytes: u64,
+    pub pids: u32,
     /// The uid and gid outside, different for each living container.
     pub outer_id: u32,
     /// The kernel lets an unprivileged uid have a user namespace.
@@ -103,7 +104,7 @@ fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failed> {
     mounts(plan)?;
     let proc_user = open("/proc/sys/user", OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
     hide()?;
-    limits()?;
+    limits(plan)?;
     identity(plan)?;
     no_more_namespaces(proc_user);
     capabilities(plan).step("give up capabilities")?;
@@ -177,7 +178,12 @@ fn hide() -> Result<(), Failed> {
     Ok(())
 }
 
-fn limits() -> Result<(), Failed> {
+fn limits(plan: &Plan<'_>) -> Result<(), Failed> {
+    if plan.group.is_none() {
+        // Not what a cgroup does, but counted by user namespace, so it ends a fork bomb.
+        let pids = Some(u64::from(plan.pids));
+        setrlimit(Resource::Nproc, Rlimit { current: pids, maximum: pids }).step("nproc")?;
+    }
     for (name, value) in RLIMITS {
         let resource = match *name {
             "core" => Resource::Core,

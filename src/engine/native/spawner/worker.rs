@@ -197,6 +197,7 @@ impl<'a> Worker<'a> {
             counters,
             control,
             tmp_bytes: limits.tmp,
+            pids: limits.pids,
             outer_id,
             user_namespace: self.user_namespace,
         };

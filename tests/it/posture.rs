@@ -1,0 +1,302 @@
+//! The posture of a running container: every privilege and limit it has, collected from outside by
+//! pid and held against one written expectation for each engine (`snapshots/`).
+//!
+//! What changes from run to run is replaced by its kind; what has no business in an expectation is
+//! dropped by name. Anything else is printed as it is, so that what a new kernel, a new daemon or a
+//! change of ours adds is seen, and fails until somebody has judged it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use crate::support::{Engine, Service, host};
+
+/// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine it runs
+/// on, or who it is; the last are shown in a form of their own.
+const NOT_POSTURE: &[&str] = &[
+    "Pid",
+    "Tgid",
+    "PPid",
+    "NStgid",
+    "NSpgid",
+    "NSsid",
+    "VmPeak",
+    "VmSize",
+    "VmLck",
+    "VmPin",
+    "VmHWM",
+    "VmRSS",
+    "RssAnon",
+    "RssFile",
+    "RssShmem",
+    "VmData",
+    "VmStk",
+    "VmExe",
+    "VmLib",
+    "VmPTE",
+    "VmSwap",
+    "HugetlbPages",
+    "FDSize",
+    "State",
+    "Cpus_allowed",
+    "Cpus_allowed_list",
+    "Mems_allowed",
+    "Mems_allowed_list",
+    "voluntary_ctxt_switches",
+    "nonvoluntary_ctxt_switches",
+    "untag_mask",
+    "x86_Thread_features",
+    "x86_Thread_features_locked",
+];
+
+/// Limits as a control group's files show them, on version 1 and version 2.
+const CGROUP_FILES: &[&str] = &[
+    "cgroup.type",
+    "cpu.cfs_period_us",
+    "cpu.cfs_quota_us",
+    "cpu.max",
+    "cpu.shares",
+    "cpu.weight",
+    "devices.list",
+    "hugetlb.2MB.limit_in_bytes",
+    "memory.high",
+    "memory.limit_in_bytes",
+    "memory.max",
+    "memory.memsw.limit_in_bytes",
+    "memory.oom.group",
+    "memory.oom_control",
+    "memory.swap.max",
+    "memory.swappiness",
+    "notify_on_release",
+    "pids.max",
+];
+
+/// Everything about one process.
+fn posture(pid: u32) -> String {
+    let mut text = String::new();
+    let mut section = |title: &str, lines: Vec<String>| {
+        writeln!(text, "[{title}]").expect("a string");
+        lines.iter().for_each(|line| writeln!(text, "{line}").expect("a string"));
+    };
+    section("status", status(pid));
+    section("namespaces", namespaces(pid));
+    for map in ["uid_map", "gid_map", "setgroups"] {
+        section(map, lines(pid, map));
+    }
+    section("limits", lines(pid, "limits"));
+    for file in ["oom_score_adj", "coredump_filter", "loginuid", "attr/current", "personality"] {
+        section(file, lines(pid, file));
+    }
+    section("scheduling", scheduling(pid));
+    section("descriptors", descriptors(pid));
+    section("environment", environment(pid));
+    section("links", ["exe", "cwd", "root"].map(|link| named(pid, link)).to_vec());
+    section("cgroups", cgroups(pid));
+    section("mounts", mounts(pid));
+    text
+}
+
+fn status(pid: u32) -> Vec<String> {
+    let status = host::proc(pid, "status").expect("a running process");
+    let fields = status.lines().map(|line| line.split_once(':').expect("a field"));
+    fields
+        .filter(|(name, _)| !NOT_POSTURE.contains(name))
+        .map(|(name, value)| {
+            let words: Vec<&str> = value.split_whitespace().collect();
+            let value = match name {
+                "Uid" | "Gid" => ids(&words),
+                // How many pid namespaces deep it is; the innermost of the guest is 1.
+                "NSpid" => format!(
+                    "{} deep{}",
+                    words.len(),
+                    if words.last() == Some(&"1") { ", 1" } else { "" }
+                ),
+                "SigQ" => words[0].split_once('/').expect("a queue").1.to_owned(),
+                _ => words.join(" "),
+            };
+            format!("{name}: {value}")
+        })
+        .collect()
+}
+
+/// Real, effective, saved and file-system id, without the number that the execution has by chance.
+fn ids(ids: &[&str]) -> String {
+    let same = ids.iter().all(|id| id == &ids[0]);
+    if same && ids[0] != "0" { "one, not 0".to_owned() } else { ids.join(" ") }
+}
+
+fn namespaces(pid: u32) -> Vec<String> {
+    let folder = fs::read_dir(format!("/proc/{pid}/ns")).expect("namespaces");
+    let mut names: Vec<String> = folder
+        .map(|entry| entry.expect("a name").file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    let of = |pid: u32, name: &str| host::proc_link(pid, &format!("ns/{name}"));
+    let kind = |name: &String| match of(pid, name) == of(std::process::id(), name) {
+        true => format!("{name}: the host's"),
+        false => format!("{name}: its own"),
+    };
+    names.iter().map(kind).collect()
+}
+
+fn lines(pid: u32, file: &str) -> Vec<String> {
+    let Some(text) = host::proc(pid, file) else { return vec!["(none)".into()] };
+    text.trim_end_matches(['\n', '\0'])
+        .lines()
+        .map(|line| anonymous(&line.split_whitespace().collect::<Vec<_>>().join(" ")))
+        .collect()
+}
+
+fn scheduling(pid: u32) -> Vec<String> {
+    let stat = host::proc(pid, "stat").expect("a running process");
+    // The fields after the name, which may hold blanks: the first is field 3 of proc_pid_stat(5).
+    let fields: Vec<&str> = stat.rsplit_once(") ").expect("a name").1.split(' ').collect();
+    let field = |number: usize| fields[number - 3];
+    vec![format!("nice {}, real-time priority {}, policy {}", field(19), field(40), field(41))]
+}
+
+fn descriptors(pid: u32) -> Vec<String> {
+    let folder = fs::read_dir(format!("/proc/{pid}/fd")).expect("descriptors");
+    let numbers =
+        folder.map(|entry| entry.expect("a name").file_name().to_string_lossy().into_owned());
+    let mut numbers: Vec<u32> = numbers.map(|name| name.parse().expect("a number")).collect();
+    numbers.sort_unstable();
+    let kind = |fd: u32| {
+        let target = host::proc_link(pid, &format!("fd/{fd}")).expect("an open descriptor");
+        format!("{fd}: {}", target.split_once(":[").map_or(target.as_str(), |(kind, _)| kind))
+    };
+    numbers.into_iter().map(kind).collect()
+}
+
+fn environment(pid: u32) -> Vec<String> {
+    let environ = host::proc(pid, "environ").unwrap_or_default();
+    let mut pairs: Vec<String> = environ.split_terminator('\0').map(anonymous).collect();
+    pairs.sort();
+    pairs
+}
+
+fn named(pid: u32, link: &str) -> String {
+    format!("{link}: {}", anonymous(&host::proc_link(pid, link).unwrap_or_else(|| "(none)".into())))
+}
+
+/// Controllers, the group's path and its limits.
+fn cgroups(pid: u32) -> Vec<String> {
+    let table = host::proc(pid, "cgroup").expect("a running process");
+    let mut lines = Vec::new();
+    for line in table.lines() {
+        let mut fields = line.splitn(3, ':').skip(1);
+        let (controllers, path) =
+            (fields.next().expect("controllers"), fields.next().expect("a path"));
+        lines.push(format!("{controllers}: {}", anonymous(path)));
+        let Some(folder) = cgroup_folder(controllers, path) else { continue };
+        for file in CGROUP_FILES {
+            if let Ok(value) = fs::read_to_string(folder.join(file)) {
+                let value = value.lines().map(|line| {
+                    if line.starts_with("oom_kill ") { "oom_kill (counter)" } else { line }
+                });
+                lines.push(format!("  {file} = {}", value.collect::<Vec<_>>().join(", ")));
+            }
+        }
+    }
+    lines.sort_by_key(|line| line.starts_with("  "));
+    lines
+}
+
+fn cgroup_folder(controllers: &str, path: &str) -> Option<PathBuf> {
+    let top = Path::new("/sys/fs/cgroup");
+    let name = controllers.strip_prefix("name=").unwrap_or(controllers);
+    let mounted =
+        if name.is_empty() && !top.join("cgroup.controllers").exists() { "unified" } else { name };
+    let folder = top.join(mounted).join(path.trim_start_matches('/'));
+    folder.is_dir().then_some(folder)
+}
+
+/// Mount point, what is mounted, and both sets of options.
+fn mounts(pid: u32) -> Vec<String> {
+    let table = host::proc(pid, "mountinfo").expect("a running process");
+    let mut mounts: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in table.lines() {
+        let (place, what) = line.split_once(" - ").expect("two halves");
+        let place: Vec<&str> = place.split(' ').collect();
+        let what: Vec<&str> = what.split(' ').collect();
+        let super_options =
+            what[2].split(',').filter(|option| !is_layer(option)).collect::<Vec<_>>().join(",");
+        mounts.entry(place[4].to_owned()).or_default().push(format!(
+            "{} ({} of {}) {} | {}{}",
+            what[0],
+            anonymous(place[3]),
+            anonymous(what[1]),
+            place[5],
+            anonymous(&super_options),
+            place[6..].iter().map(|option| format!(" {}", anonymous(option))).collect::<String>(),
+        ));
+    }
+    mounts
+        .iter()
+        .flat_map(|(place, all)| all.iter().map(move |m| format!("{place}: {m}")))
+        .collect()
+}
+
+/// An overlay's folders are the engine's own business.
+fn is_layer(option: &str) -> bool {
+    ["lowerdir=", "upperdir=", "workdir=", "lowerdir+="].iter().any(|name| option.starts_with(name))
+}
+
+/// Ids and numbers given by chance, replaced by `*`.
+fn anonymous(text: &str) -> String {
+    let mut shown = String::new();
+    let mut run = String::new();
+    for c in text.chars().chain(['\n']) {
+        if c.is_ascii_hexdigit() || (c == '-' && run.len() >= 8) {
+            run.push(c);
+            continue;
+        }
+        let id = run.len() >= 12 && run.bytes().any(|b| b.is_ascii_digit());
+        shown.push_str(if id { "*" } else { &run });
+        run.clear();
+        shown.push(c);
+    }
+    shown.pop();
+    shown
+}
+
+/// The guest: the ancestor that is PID 1 in its own pid namespace.
+fn guest_of(script: u32) -> u32 {
+    let mut pid = script;
+    loop {
+        let inner = host::status(pid, "NSpid").expect("a running process");
+        if inner.split_whitespace().next_back() == Some("1") && inner.split_whitespace().count() > 1
+        {
+            return pid;
+        }
+        pid = host::status(pid, "PPid").and_then(|p| p.parse().ok()).expect("a parent");
+        assert!(pid > 1, "no guest above {script}");
+    }
+}
+
+fn every_field_is_as_written(engine: Engine) {
+    let mark = format!("51{}", std::process::id());
+    let service = Service::start(engine, &[]);
+    std::thread::scope(|scope| {
+        let run = scope
+            .spawn(|| service.run(&json!({"script": format!("exec sleep {mark}"), "timeout": 4})));
+        let script = host::await_argument(&mark);
+        let guest = guest_of(script);
+        for namespace in ["cgroup", "ipc", "mnt", "net", "pid", "user", "uts", "time"] {
+            let of = |pid: u32| host::proc_link(pid, &format!("ns/{namespace}"));
+            assert_eq!(of(script), of(guest), "{namespace} namespace of script and guest");
+        }
+        let cgroups =
+            if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() { "v2" } else { "v1" };
+        insta::with_settings!({ prepend_module_to_snapshot => false, omit_expression => true }, {
+            insta::assert_snapshot!(format!("posture-{engine}-{cgroups}-guest"), posture(guest));
+            insta::assert_snapshot!(format!("posture-{engine}-{cgroups}-script"), posture(script));
+        });
+        run.join().expect("an answer");
+    });
+}
+
+on_both_engines! { together: every_field_is_as_written }

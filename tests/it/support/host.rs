@@ -1,0 +1,86 @@
+//! A look at the machine from outside the containers.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::process::Command;
+use std::time::Duration;
+
+use super::until;
+
+/// Every process of the machine that can be seen from here.
+pub fn pids() -> BTreeSet<u32> {
+    let entries = fs::read_dir("/proc").expect("/proc");
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// A file of `/proc/PID`; `None` when the process is gone.
+pub fn proc(pid: u32, file: &str) -> Option<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// The target of a link of `/proc/PID`.
+pub fn proc_link(pid: u32, link: &str) -> Option<String> {
+    let target = fs::read_link(format!("/proc/{pid}/{link}")).ok()?;
+    Some(target.to_string_lossy().into_owned())
+}
+
+/// The arguments of a process.
+pub fn args(pid: u32) -> Vec<String> {
+    let line = proc(pid, "cmdline").unwrap_or_default();
+    line.split_terminator('\0').map(ToOwned::to_owned).collect()
+}
+
+/// One field of `/proc/PID/status`.
+pub fn status(pid: u32, field: &str) -> Option<String> {
+    let status = proc(pid, "status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
+/// Processes that have this very argument.
+pub fn with_argument(argument: &str) -> Vec<u32> {
+    pids().into_iter().filter(|pid| args(*pid).iter().any(|a| a == argument)).collect()
+}
+
+/// A process with this argument, as soon as there is one.
+pub fn await_argument(argument: &str) -> u32 {
+    until(&format!("a process with the argument {argument}"), Duration::from_secs(20), || {
+        with_argument(argument).first().copied()
+    })
+}
+
+/// Children, children's children and so on.
+pub fn descendants(pid: u32) -> Vec<u32> {
+    let mut found = vec![pid];
+    let mut next = 0;
+    let all = pids();
+    while next < found.len() {
+        let parent = found[next].to_string();
+        found.extend(all.iter().filter(|p| status(**p, "PPid").as_ref() == Some(&parent)));
+        next += 1;
+    }
+    found.split_off(1)
+}
+
+/// Sends a signal by name.
+pub fn signal(pid: u32, name: &str) {
+    let sent = Command::new("kill").args(["-s", name, "--", &pid.to_string()]).status();
+    assert!(sent.expect("kill runs").success(), "no process {pid}");
+}
+
+/// What a `docker` command prints, by lines.
+pub fn docker(args: &[&str]) -> Vec<String> {
+    let output = Command::new("docker").args(args).output().expect("the docker command runs");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect()
+}
+
+/// Docker's containers, ended ones too, each as one line; none where Docker is left out.
+pub fn containers() -> BTreeSet<String> {
+    if !super::engines().contains(&super::Engine::Docker) {
+        return BTreeSet::new();
+    }
+    let lines = docker(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}"]);
+    lines.into_iter().map(|line| format!("container {line}")).collect()
+}

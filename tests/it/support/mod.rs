@@ -1,0 +1,79 @@
+//! What every test uses: a service, a client, a deadline, and a look at what is left behind.
+
+pub mod answer;
+pub mod host;
+pub mod residue;
+pub mod service;
+pub mod turn;
+pub mod wait;
+
+use std::fmt;
+
+pub use answer::{Answer, Problem, Reply};
+pub use service::{Service, Shared};
+pub use wait::until;
+
+/// Images that `tests/images` builds in the Docker engine.
+pub const DEBIAN: &str = "oncebox-test/debian:latest";
+pub const BUSYBOX: &str = "oncebox-test/busybox:latest";
+pub const NOSHELL: &str = "oncebox-test/noshell:latest";
+pub const HOSTILE: &str = "oncebox-test/hostile:latest";
+
+/// The engines under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Engine {
+    Native,
+    Docker,
+}
+
+impl Engine {
+    /// The image that holds this machine's own interpreters, on either engine.
+    pub fn base_image(self) -> &'static str {
+        match self {
+            Self::Native => "host",
+            Self::Docker => DEBIAN,
+        }
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Docker => "docker",
+        })
+    }
+}
+
+/// The engines that `ONCEBOX_TEST_ENGINES` names; both when it is not set.
+pub fn engines() -> Vec<Engine> {
+    let names = std::env::var("ONCEBOX_TEST_ENGINES").unwrap_or_else(|_| "native,docker".into());
+    let engines = [Engine::Native, Engine::Docker];
+    engines.into_iter().filter(|e| names.split(',').any(|n| n == e.to_string())).collect()
+}
+
+/// Makes two tests of each function named, `native::name` and `docker::name`. Those listed as
+/// `together` run beside others; those listed as `alone` measure time, look at the whole machine or
+/// kill something, and nothing else runs meanwhile.
+macro_rules! on_both_engines {
+    (together: $($name:ident),* $(,)?) => {
+        on_both_engines! { together: $($name),*; alone: }
+    };
+    (together: $($together:ident),* $(,)?; alone: $($alone:ident),* $(,)?) => {
+        mod native {
+            on_both_engines! { @tests Native, together, $($together),* }
+            on_both_engines! { @tests Native, alone, $($alone),* }
+        }
+        mod docker {
+            on_both_engines! { @tests Docker, together, $($together),* }
+            on_both_engines! { @tests Docker, alone, $($alone),* }
+        }
+    };
+    (@tests $engine:ident, $turn:ident, $($name:ident),*) => {
+        $(#[test]
+        fn $name() {
+            let _turn = $crate::support::turn::$turn();
+            super::$name($crate::support::Engine::$engine);
+        })*
+    };
+}

@@ -1,0 +1,221 @@
+//! A running service, as a process of its own.
+
+use std::fs::File;
+use std::net::{SocketAddr, TcpListener};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use reqwest::blocking::multipart::Form;
+use reqwest::blocking::{Client, RequestBuilder};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::residue::Residue;
+use super::{Answer, Engine, Problem, Reply, until};
+
+/// Planted in the service's environment; no script and no log may ever see it.
+pub const CANARY: &str = "canary-7f3a91c2e5";
+
+/// From its start to its first answer.
+const START: Duration = Duration::from_secs(30);
+/// From SIGTERM to its end.
+const STOP: Duration = Duration::from_secs(20);
+
+/// A service that is stopped when it is dropped, and must then have left nothing behind.
+pub struct Service {
+    child: Child,
+    address: SocketAddr,
+    folder: TempDir,
+    client: Client,
+    residue: Option<Residue>,
+}
+
+impl Service {
+    /// Starts a service of its own with these settings, and waits until it answers.
+    pub fn start(engine: Engine, settings: &[(&str, &str)]) -> Self {
+        let residue = Residue::before();
+        let folder = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
+        let address = free_address();
+        let log = File::create(folder.path().join("log")).expect("a log file");
+        let child = oncebox("serve", engine)
+            .env("PORT", address.port().to_string())
+            .env("LOG_FORMAT", "json")
+            .env("ONCEBOX_CANARY", CANARY)
+            .envs(settings.iter().copied())
+            .current_dir(folder.path())
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle"))
+            .stderr(log)
+            .spawn()
+            .expect("the service starts");
+        let client = Client::builder()
+            .timeout(Duration::from_secs(120))
+            .no_proxy()
+            .build()
+            .expect("a client");
+        let mut service = Self { child, address, folder, client, residue: Some(residue) };
+        until("the service's first answer", START, || {
+            if let Some(status) = service.child.try_wait().expect("a child") {
+                panic!("the service ended at once with {status}:\n{}", service.log());
+            }
+            service.get("/health").ok().filter(|reply| reply.http == 200)
+        });
+        service
+    }
+
+    /// Sends a request that runs a script, and reads the answer as documented.
+    #[track_caller]
+    pub fn run(&self, request: &Value) -> Answer {
+        self.execute(request).ran()
+    }
+
+    /// Sends a request that must be refused.
+    #[track_caller]
+    pub fn refuse(&self, request: &Value) -> Problem {
+        self.execute(request).refused()
+    }
+
+    /// `POST /execute` with a JSON body.
+    #[track_caller]
+    pub fn execute(&self, request: &Value) -> Reply {
+        send(self.post().json(request)).expect("an answer")
+    }
+
+    /// `POST /execute` with any body that claims to be JSON.
+    #[track_caller]
+    pub fn execute_raw(&self, body: impl Into<reqwest::blocking::Body>) -> Reply {
+        send(self.post().header("content-type", "application/json").body(body)).expect("an answer")
+    }
+
+    /// `POST /execute` as a form.
+    #[track_caller]
+    pub fn execute_form(&self, form: Form) -> Reply {
+        send(self.post().multipart(form)).expect("an answer")
+    }
+
+    /// Sends a request, and goes away when no answer has come after `patience`.
+    pub fn abandon(&self, request: &Value, patience: Duration) {
+        let gone = send(self.post().timeout(patience).json(request));
+        assert!(gone.is_err_and(|e| e.is_timeout()), "answered within {patience:?}");
+    }
+
+    /// Sends requests from another thread, even while the service is stopped or killed.
+    pub fn poster(&self) -> impl Fn(&Value) -> reqwest::Result<Reply> + Send + use<> {
+        let (client, address) = (self.client.clone(), self.address);
+        move |request| send(client.post(format!("http://{address}/execute")).json(request))
+    }
+
+    /// `GET` of a path.
+    pub fn get(&self, path: &str) -> reqwest::Result<Reply> {
+        send(self.client.get(format!("http://{}{path}", self.address)))
+    }
+
+    fn post(&self) -> RequestBuilder {
+        self.client.post(format!("http://{}/execute", self.address))
+    }
+
+    /// `host:port` to reach it at.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it has logged so far.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
+    }
+
+    /// Tells it to stop, without waiting.
+    pub fn terminate(&self) {
+        super::host::signal(self.pid(), "TERM");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the service's end", STOP, || self.child.try_wait().expect("a child"))
+    }
+
+    /// Kills it without a chance to clean up. What it leaves is the caller's to check.
+    pub fn kill(mut self) -> Residue {
+        self.child.kill().expect("a running service");
+        self.child.wait().expect("a child");
+        self.residue.take().expect("a service is killed once")
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let Some(residue) = self.residue.take() else { return };
+        if std::thread::panicking() {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            eprintln!("--- the service's log\n{}", self.log());
+            return;
+        }
+        if self.child.try_wait().expect("a child").is_none() {
+            self.terminate();
+            let status = self.wait();
+            assert!(status.success(), "stopped with {status}:\n{}", self.log());
+        }
+        assert!(!self.log().contains(CANARY), "the service logged its environment");
+        residue.gone();
+    }
+}
+
+/// The service that tests with nothing of their own to set share; it lives as long as one of them.
+pub struct Shared;
+
+impl Shared {
+    pub fn get(engine: Engine) -> Arc<Service> {
+        static NATIVE: Mutex<Weak<Service>> = Mutex::new(Weak::new());
+        static DOCKER: Mutex<Weak<Service>> = Mutex::new(Weak::new());
+        let slot = match engine {
+            Engine::Native => &NATIVE,
+            Engine::Docker => &DOCKER,
+        };
+        let mut slot = slot.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.upgrade().unwrap_or_else(|| {
+            let service = Arc::new(Service::start(engine, &[]));
+            *slot = Arc::downgrade(&service);
+            service
+        })
+    }
+}
+
+/// The program with a clean environment, on one engine.
+pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oncebox"));
+    command.arg(subcommand).env_clear();
+    for name in ["PATH", "DOCKER_HOST", "TMPDIR", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.env("ENGINE", engine.to_string());
+    if engine == Engine::Docker {
+        command.env("BASE_IMAGE", engine.base_image());
+    }
+    command
+}
+
+fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
+    let response = request.send()?;
+    let header = |name: &str| {
+        response.headers().get(name).and_then(|v| v.to_str().ok()).map(ToOwned::to_owned)
+    };
+    Ok(Reply {
+        http: response.status().as_u16(),
+        content_type: header("content-type").unwrap_or_default(),
+        retry_after: header("retry-after"),
+        body: response.bytes()?.to_vec(),
+    })
+}
+
+fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address")
+}
