@@ -91,6 +91,12 @@ async fn every_refusal_is_a_problem_document() {
             "invalid_json",
         ),
         (execute(&json!({"script": "x".repeat(4096)})), 413, "body_too_large"),
+        (TestRequest::get().uri(&format!("/{}", "x".repeat(8192))), 414, "uri_too_long"),
+        (
+            TestRequest::get().uri("/health").insert_header(("x", "x".repeat(32 * 1024))),
+            431,
+            "headers_too_large",
+        ),
         (execute(&json!({"script": "x", "bogus": 1})), 400, "unknown_field"),
         (execute(&json!({"script": "x", "timeout": 61})), 400, "limit_exceeded"),
         (execute(&json!({"script": "  "})), 400, "invalid_request"),
