@@ -7,7 +7,6 @@ mod layers;
 mod machine;
 mod values;
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
 
+use crate::engine::native::Unenforced;
 use crate::execution::Rejection;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::{Ceilings, Limits};
@@ -33,8 +33,8 @@ pub struct Settings {
     pub docker_host: Option<String>,
     /// Docker's runtime; `None` is the daemon's own default.
     pub runtime: Option<String>,
-    /// The native engine may run where no cgroup enforces memory, CPU and processes.
-    pub accept_unenforced: bool,
+    /// Limits that need not hold where the host can't enforce them; native engine only.
+    pub accept_unenforced: Vec<Unenforced>,
     /// `None` keeps the user the service was started as.
     pub user: Option<User>,
     /// `None` is the engine's own default.
@@ -212,14 +212,14 @@ fn runtime(text: &str) -> Result<String, String> {
     }
 }
 
-/// The three hold together or not at all; naming each says that the operator knows.
-fn unenforced(text: &str) -> Result<bool, String> {
-    let names: BTreeSet<_> = text.split(',').map(str::trim).collect();
-    if names == BTreeSet::from(["cpu", "memory", "pids"]) {
-        Ok(true)
-    } else {
-        Err("without a cgroup none of the three holds; write memory,cpu,pids".into())
-    }
+fn unenforced(text: &str) -> Result<Vec<Unenforced>, String> {
+    let one = |name: &str| match name.trim() {
+        "memory" => Ok(Unenforced::Memory),
+        "cpu" => Ok(Unenforced::Cpu),
+        "pids" => Ok(Unenforced::Pids),
+        _ => Err("write a list of memory, cpu and pids".to_owned()),
+    };
+    text.split(',').map(one).collect()
 }
 
 fn user(text: &str) -> Result<User, String> {

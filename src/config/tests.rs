@@ -97,7 +97,7 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "MAX_CONCURRENT=0", ""),
         ("", "ENGINE=podman", ""),
         ("", "RUNTIME=a b", ""),
-        ("", "ACCEPT_UNENFORCED=memory,cpu", ""),
+        ("", "ACCEPT_UNENFORCED=memory,disk", ""),
         ("", "USER_NAME=0", ""),
         ("", "USER_NAME=1000:0", ""),
         ("", "BASE_IMAGE=A;b", ""),

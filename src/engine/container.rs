@@ -177,9 +177,10 @@ impl Container {
     async fn deliver(&mut self, job: &Job) -> Result<(), EngineError> {
         let sent = self.send_job(job).await;
         let Err(lost) = sent else { return Ok(()) };
-        // A guest that refused a file has said so before it closed the stream.
+        // A guest that refused a file or could not go on has said so before it closed the stream.
         match self.channel.next().await {
             Ok(Some(Report::Refused { path, errno })) => Err(refused(path, errno)),
+            Ok(Some(Report::Broken { step, errno })) => Err(broken(step, errno)),
             _ => Err(lost),
         }
     }

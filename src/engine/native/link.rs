@@ -135,6 +135,7 @@ impl Link {
 
     /// Says goodbye: the spawner ends everything and itself.
     pub fn hang_up(&self) {
+        self.greeting.send_replace(Greeting::Gone);
         let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
@@ -162,7 +163,7 @@ impl Link {
                 Err(e) => break e.to_string(),
             }
         };
-        if !matches!(*self.greeting.borrow(), Greeting::Refused(_)) {
+        if !matches!(*self.greeting.borrow(), Greeting::Refused(_) | Greeting::Gone) {
             tracing::warn!(reason, "the connection to the spawner is gone");
             self.greeting.send_replace(Greeting::Gone);
         }

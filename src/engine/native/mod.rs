@@ -8,13 +8,12 @@ mod spawner;
 mod sys;
 
 use std::os::unix::net::UnixStream as StdStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use oncebox_guest::wire::Usage;
 use tokio::net::UnixStream;
-use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 pub use spawner::{Spawner, spawner_main};
@@ -34,13 +33,28 @@ const GONE: Duration = Duration::from_secs(5);
 /// For everything to be gone when the service stops.
 const CLOSE: Duration = Duration::from_secs(10);
 
+/// A limit that a host without cgroups cannot enforce, and that the operator accepts by name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unenforced {
+    Memory,
+    Cpu,
+    Pids,
+}
+
+impl Unenforced {
+    /// Without cgroups none of them holds, so all of them must be accepted.
+    fn all_in(accepted: &[Self]) -> bool {
+        [Self::Memory, Self::Cpu, Self::Pids].iter().all(|limit| accepted.contains(limit))
+    }
+}
+
 /// Containers from the kernel's own interfaces.
 pub struct NativeEngine {
     link: Arc<Link>,
     /// Supplementary groups that an ordinary user's containers keep.
     groups: u32,
     enforced: bool,
-    process: Mutex<std::process::Child>,
+    process: Mutex<Option<std::process::Child>>,
 }
 
 impl NativeEngine {
@@ -58,9 +72,12 @@ impl NativeEngine {
             _ => return Err(EngineError::Slow("the spawner did not say hello".into())),
         };
         match said {
-            Greeting::Works { groups, enforced } => {
-                Ok(Arc::new(Self { link, groups, enforced, process: Mutex::new(spawner.process) }))
-            }
+            Greeting::Works { groups, enforced } => Ok(Arc::new(Self {
+                link,
+                groups,
+                enforced,
+                process: Mutex::new(Some(spawner.process)),
+            })),
             Greeting::Refused(reason) => Err(EngineError::Unavailable(reason)),
             Greeting::Awaited | Greeting::Gone => {
                 Err(EngineError::Unavailable("the spawner ended at once".into()))
@@ -129,10 +146,12 @@ impl Engine for NativeEngine {
                 tracing::error!("containers were still there when the service stopped");
             }
             self.link.hang_up();
-            let mut process = self.process.lock().await;
-            let ended = tokio::task::block_in_place(|| process.wait());
-            if let Err(e) = ended {
-                tracing::error!(error = %e, "waiting for the spawner");
+            let process = self.process.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let Some(mut process) = process else { return };
+            let ended = tokio::task::spawn_blocking(move || process.wait());
+            match timeout(CLOSE, ended).await {
+                Ok(Ok(Ok(_))) => {}
+                ended => tracing::error!(?ended, "the spawner did not end"),
             }
         })
     }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
 use crate::engine::EngineError;
-use crate::engine::native::socket;
+use crate::engine::native::{Unenforced, socket};
 
 /// A started spawner and the connection to it. To be made before the service has a second thread
 /// and before it gives up its privileges.
@@ -19,18 +19,19 @@ pub struct Spawner {
 
 impl Spawner {
     /// Starts the spawner from a sealed copy of this program, with an empty environment.
+    /// `accepted` are the limits that need not hold.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the step that failed.
-    pub fn launch(accept_unenforced: bool) -> Result<Self, EngineError> {
+    pub fn launch(accepted: &[Unenforced]) -> Result<Self, EngineError> {
         let failed = |what: &str, e: io::Error| EngineError::Unavailable(format!("{what}: {e}"));
         let (ours, theirs) = socket::pair().map_err(|e| failed("socketpair", e))?;
         let own = std::fs::read("/proc/self/exe").map_err(|e| failed("reading this program", e))?;
         let program = sealed(c"oncebox", &own).map_err(|e| failed("sealed memfd", e))?;
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
         command.arg("spawner").env_clear().current_dir("/").stdin(theirs).stdout(Stdio::null());
-        if accept_unenforced {
-            command.arg("--accept-unenforced");
+        if Unenforced::all_in(accepted) {
+            command.arg("--unenforced");
         }
         let process = command.spawn().map_err(|e| failed("starting the spawner", e))?;
         Ok(Self { connection: ours, process })
