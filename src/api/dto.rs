@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::fields::{Object, Pairs, given, given_bytes, given_seconds, objects};
+use super::fields::{Object, Pairs, given, given_bytes, given_count, given_seconds, objects};
 use super::problem::Problem;
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -41,7 +41,7 @@ pub struct ExecuteRequest {
     pub memory_limit: Option<Size>,
     #[serde(deserialize_with = "given")]
     pub cpu_limit: Option<Cpu>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given_count")]
     pub pids_limit: Option<u32>,
     #[serde(deserialize_with = "given")]
     pub tmp_size: Option<Size>,

@@ -29,8 +29,17 @@ pub(super) fn given_bytes<'de, D: Deserializer<'de>>(
 pub(super) fn given_seconds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Seconds>, D::Error> {
-    let number = f64::deserialize(deserializer)?;
+    let number = f64::deserialize(deserializer)
+        .map_err(|_| D::Error::custom("write a number of seconds, such as 2.5"))?;
     number.to_string().parse().map(Some).map_err(D::Error::custom)
+}
+
+/// As [`given`], for a whole number.
+pub(super) fn given_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    let number = u32::deserialize(deserializer);
+    number.map(Some).map_err(|_| D::Error::custom("write a whole number, such as 64"))
 }
 
 /// A JSON object and nothing else: serde's structs would also be read from an array, by position.

@@ -158,12 +158,18 @@ impl From<Failure> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(Rejection { code, field, detail }: Rejection) -> Self {
-        let status = match code {
+        match code {
             // Valid, and yet it does not fit into a container.
-            "files_refused" => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Self { status, ..Self::field(code, field, detail) }
+            "files_refused" => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                ..Self::field(code, field, detail)
+            },
+            "limit_exceeded" => {
+                let setting = format!("the operator's MAX_{} sets it", field.to_uppercase());
+                Self::field(code, field, format!("{detail}; {setting}"))
+            }
+            _ => Self::field(code, field, detail),
+        }
     }
 }
 
@@ -237,12 +243,9 @@ mod tests {
 
     #[actix_web::test]
     async fn a_rejection_names_code_field_and_way_out() {
-        let (head, body) = document(Problem::field(
-            "limit_exceeded",
-            "timeout",
-            "600 seconds is above the ceiling of 300; ask for less",
-        ))
-        .await;
+        let detail = "600 s is more than the ceiling of 300 s".to_owned();
+        let rejection = Rejection { code: "limit_exceeded", field: "timeout", detail };
+        let (head, body) = document(rejection.into()).await;
         assert_eq!(head.headers().get("content-type").unwrap(), "application/problem+json");
         insta::assert_json_snapshot!(body);
     }
