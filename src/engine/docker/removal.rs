@@ -174,11 +174,33 @@ mod tests {
         assert_eq!(fake.heard().len(), 4);
     }
 
+    /// What is told of a container in this state, which is removed all the same.
+    async fn post_mortem(state: &'static str) -> Option<Usage> {
+        let looks = AtomicUsize::new(0);
+        let mut fake = Fake::start(move |line, _| {
+            if line.starts_with("DELETE") {
+                return Answer::Status(204, String::new());
+            }
+            // The first look comes too early.
+            let running = looks.fetch_add(1, Ordering::Relaxed) == 0;
+            let state = if running { r#"{"Running": true}"# } else { state };
+            Answer::Status(200, format!(r#"{{"State": {state}}}"#))
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        let hold: Box<dyn Hold> = Box::new(Remover::new(daemon).guard("x".into()));
+        let usage = hold.post_mortem().await;
+        fake.until("DELETE").await;
+        usage
+    }
+
     #[tokio::test]
-    async fn post_mortem_removes_and_claims_nothing() {
-        let (mut fake, remover) = fake(&[204]).await;
-        let hold: Box<dyn Hold> = Box::new(remover.guard("x".into()));
-        assert_eq!(hold.post_mortem().await, None);
-        assert_eq!(fake.until("DELETE").await.len(), 1);
+    async fn only_the_daemon_s_own_word_makes_an_end_the_kernel_s() {
+        let usage = post_mortem(r#"{"Running": false, "OOMKilled": true, "ExitCode": 137}"#).await;
+        assert_eq!(usage.and_then(|usage| usage.oom_kills), Some(1));
+        let usage = post_mortem(r#"{"Running": false, "OOMKilled": false, "ExitCode": 137}"#).await;
+        assert_eq!(usage, None);
+        let usage = post_mortem(r#"{"Running": false, "OOMKilled": true, "ExitCode": 0}"#).await;
+        assert_eq!(usage, None);
     }
 }
