@@ -110,7 +110,9 @@ fn processes(all: &mut BTreeSet<String>) {
         if host::status(pid, "State").is_some_and(|state| state.starts_with('Z')) {
             all.insert(format!("zombie {pid} {name}"));
         }
-        if name.contains("oncebox") || name.contains("containerd-shim") || name.contains("runc") {
+        let program = host::proc_link(pid, "exe").unwrap_or_default();
+        let program = program.rsplit('/').next().unwrap_or_default();
+        if ["oncebox", "containerd-shim", "runc"].iter().any(|ours| program.contains(ours)) {
             all.insert(format!("process {pid} {name}"));
         }
         let net = host::proc_link(pid, "ns/net");
