@@ -85,3 +85,7 @@ impl Channel {
 fn protocol(e: wire::Malformed) -> EngineError {
     EngineError::Protocol(e.to_string())
 }
+
+#[cfg(test)]
+#[path = "channel_tests.rs"]
+mod tests;

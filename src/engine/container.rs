@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use oncebox_guest::wire::{self, CHUNK, Ended, Exit, Order, Posture, Report, SkipReason, Usage};
+use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
@@ -17,8 +19,12 @@ const DELIVER: Duration = Duration::from_secs(20);
 /// For the guest to kill the script and report, once told to stop; after it the container is
 /// killed from outside.
 const STOP_GRACE: Duration = Duration::from_millis(300);
+/// How many reports that had arrived by then are still looked at.
+const LAST_WORDS: usize = 64;
 /// For the result files to come back once the script has ended.
 const COLLECT: Duration = Duration::from_secs(10);
+/// For an engine to kill a container and read its counters.
+const POST_MORTEM: Duration = Duration::from_secs(5);
 /// How much later than the service's deadline the guest's own timer fires.
 const TIMER_MARGIN: Duration = Duration::from_secs(2);
 
@@ -127,19 +133,22 @@ impl Container {
         cancel: &CancellationToken,
         sink: &mut dyn Sink,
     ) -> Result<RunEnd, EngineError> {
+        let handed = Instant::now();
         timeout(DELIVER, self.deliver(job))
             .await
             .map_err(|_| EngineError::Slow("the guest did not take the job".into()))??;
         let began = Instant::now();
         let stop = match self.pump(began + job.timeout, cancel, sink).await? {
             Pumped::Ended(ended, stop) => {
+                let wall = Duration::from_nanos(ended.wall_ns).min(handed.elapsed());
                 let files = timeout(COLLECT, self.collect(job))
                     .await
                     .map_err(|_| EngineError::Slow("result files did not come".into()))??;
                 return Ok(RunEnd {
                     exit: ended.exit,
-                    stopped: stop.filter(|_| ended.stopped),
-                    wall: Duration::from_nanos(ended.wall_ns),
+                    // A guest that stopped the script unasked did so by its own timer.
+                    stopped: ended.stopped.then(|| stop.unwrap_or(Stop::Deadline)),
+                    wall,
                     stdout_total: Some(ended.stdout_total),
                     stderr_total: Some(ended.stderr_total),
                     usage: ended.usage,
@@ -149,8 +158,9 @@ impl Container {
             Pumped::Silent(stop) => stop,
         };
         let wall = began.elapsed();
-        let usage = self.hold.post_mortem().await;
-        if stop.is_none() && !usage.is_some_and(|u| u.oom_kills.is_some_and(|kills| kills > 0)) {
+        let usage = timeout(POST_MORTEM, self.hold.post_mortem()).await.unwrap_or_default();
+        let out_of_memory = usage.and_then(|usage| usage.oom_kills).is_some_and(|kills| kills > 0);
+        if stop.is_none() && !out_of_memory {
             return Err(EngineError::Lost("the guest ended without a report".into()));
         }
         Ok(RunEnd {
@@ -167,9 +177,10 @@ impl Container {
     async fn deliver(&mut self, job: &Job) -> Result<(), EngineError> {
         let sent = self.send_job(job).await;
         let Err(lost) = sent else { return Ok(()) };
-        // A guest that refused a file has said so before it closed the stream.
+        // A guest that refused a file or could not go on has said so before it closed the stream.
         match self.channel.next().await {
             Ok(Some(Report::Refused { path, errno })) => Err(refused(path, errno)),
+            Ok(Some(Report::Broken { step, errno })) => Err(broken(step, errno)),
             _ => Err(lost),
         }
     }
@@ -217,21 +228,13 @@ impl Container {
             let due = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => match stop {
-                    Some(_) => return Ok(Pumped::Silent(stop)),
+                    Some(_) => return self.last_words(stop, sink),
                     None => Some(Stop::Deadline),
                 },
                 () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
                 report = self.channel.next() => {
-                    match report {
-                        Ok(Some(Report::Started)) => {}
-                        Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
-                        Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
-                        Ok(Some(Report::Ended(ended))) => return Ok(Pumped::Ended(ended, stop)),
-                        Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
-                        Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
-                        Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
-                        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Pumped::Silent(stop)),
-                        Err(e) => return Err(e),
+                    if let Some(end) = take(report, sink)? {
+                        return Ok(end.after(stop));
                     }
                     None
                 }
@@ -243,6 +246,21 @@ impl Container {
                 let _ = timeout_at(until, self.channel.order(&Order::Stop)).await;
             }
         }
+    }
+
+    /// What the guest has said in time counts, even if we were too slow to listen.
+    fn last_words(
+        &mut self,
+        stop: Option<Stop>,
+        sink: &mut dyn Sink,
+    ) -> Result<Pumped, EngineError> {
+        for _ in 0..LAST_WORDS {
+            let Some(report) = unconstrained(self.channel.next()).now_or_never() else { break };
+            if let Some(end) = take(report, sink)? {
+                return Ok(end.after(stop));
+            }
+        }
+        Ok(Pumped::Silent(stop))
     }
 
     async fn collect(&mut self, job: &Job) -> Result<Vec<ResultFile>, EngineError> {
@@ -287,6 +305,40 @@ impl Container {
     }
 }
 
+/// What one report means while a script runs: `None` goes on.
+fn take(
+    report: Result<Option<Report<'_>>, EngineError>,
+    sink: &mut dyn Sink,
+) -> Result<Option<Heard>, EngineError> {
+    match report {
+        Ok(Some(Report::Started)) => {}
+        Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
+        Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
+        Ok(Some(Report::Ended(ended))) => return Ok(Some(Heard::Ended(ended))),
+        Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
+        Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
+        Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
+        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Some(Heard::Nothing)),
+        Err(e) => return Err(e),
+    }
+    Ok(None)
+}
+
+/// The end, by the guest's word or by the stream's.
+enum Heard {
+    Ended(Ended),
+    Nothing,
+}
+
+impl Heard {
+    fn after(self, stop: Option<Stop>) -> Pumped {
+        match self {
+            Self::Ended(ended) => Pumped::Ended(ended, stop),
+            Self::Nothing => Pumped::Silent(stop),
+        }
+    }
+}
+
 /// How pumping ended: with the guest's word, or without.
 enum Pumped {
     Ended(Ended, Option<Stop>),
@@ -308,3 +360,7 @@ fn refused(path: &[u8], errno: i32) -> EngineError {
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
+
+#[cfg(test)]
+#[path = "container_tests.rs"]
+mod tests;

@@ -6,6 +6,8 @@ mod container;
 pub mod docker;
 pub mod hardening;
 pub mod native;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::fmt;
 

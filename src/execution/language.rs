@@ -1,5 +1,10 @@
 //! The catalogue of languages: how to run a script that does not say so itself.
 
+use oncebox_guest::WORKDIR;
+
+use super::text::{Arg, Invalid};
+use crate::registry::quoted;
+
 /// One entry of the catalogue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Language {
@@ -9,4 +14,145 @@ pub struct Language {
     pub interpreters: &'static [&'static [&'static str]],
     /// The script's file name beneath the working directory.
     pub file_name: &'static str,
+}
+
+/// Every language, by name. At most three interpreters each: the args travel once with every one
+/// of them.
+pub const CATALOGUE: &[Language] = &[
+    Language { name: "sh", interpreters: &[&["/bin/sh"]], file_name: "script.sh" },
+    Language { name: "bash", interpreters: &[&["bash"]], file_name: "script.bash" },
+    Language { name: "python", interpreters: &[&["python3"], &["python"]], file_name: "script.py" },
+    Language { name: "node", interpreters: &[&["node"], &["nodejs"]], file_name: "script.js" },
+    Language { name: "ruby", interpreters: &[&["ruby"]], file_name: "script.rb" },
+    Language { name: "perl", interpreters: &[&["perl"]], file_name: "script.pl" },
+    Language {
+        name: "lua",
+        interpreters: &[&["lua"], &["lua5.4"], &["lua5.3"]],
+        file_name: "script.lua",
+    },
+    Language { name: "php", interpreters: &[&["php"]], file_name: "script.php" },
+];
+
+/// Other names that people use.
+const ALIASES: &[(&str, &str)] =
+    &[("python3", "python"), ("javascript", "node"), ("js", "node"), ("shell", "sh")];
+
+/// The language of a script that names none and has no `#!` line.
+const FALLBACK: Language = CATALOGUE[0];
+
+/// What a script with a `#!` line is called when no language names it.
+const BARE_NAME: &str = "script";
+
+impl Language {
+    /// The language of that name or alias.
+    ///
+    /// # Errors
+    /// [`Invalid`] with the names there are.
+    pub fn find(name: &str) -> Result<Self, Invalid> {
+        let name =
+            ALIASES.iter().find_map(|(alias, of)| (*alias == name).then_some(*of)).unwrap_or(name);
+        CATALOGUE.iter().find(|language| language.name == name).copied().ok_or_else(|| {
+            let known: Vec<_> = CATALOGUE.iter().map(|language| language.name).collect();
+            Invalid(format!("{} is not known; choose one of {}", quoted(name), known.join(", ")))
+        })
+    }
+}
+
+/// The script as a file, and the ways to start it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HowToRun {
+    /// The script's file name beneath the working directory.
+    pub entry: &'static str,
+    /// Whether the kernel itself is to run it.
+    pub executable: bool,
+    /// Complete argument vectors, tried in order until one's program exists.
+    pub argvs: Vec<Vec<Vec<u8>>>,
+}
+
+/// A script that begins with `#!` runs by itself; otherwise its language's interpreter reads it;
+/// otherwise `/bin/sh`.
+#[must_use]
+pub fn how_to_run(script: &[u8], language: Option<Language>, args: &[Arg]) -> HowToRun {
+    let executable = script.starts_with(b"#!");
+    let (entry, interpreters): (_, &[&[&str]]) = match (executable, language) {
+        (true, language) => (language.map_or(BARE_NAME, |language| language.file_name), &[&[]]),
+        (false, language) => {
+            let language = language.unwrap_or(FALLBACK);
+            (language.file_name, language.interpreters)
+        }
+    };
+    let path = format!("{WORKDIR}/{entry}");
+    let argv = |interpreter: &&[&str]| {
+        let words = interpreter.iter().copied().chain([path.as_str()]);
+        words.chain(args.iter().map(Arg::as_str)).map(|word| word.as_bytes().to_vec()).collect()
+    };
+    HowToRun { entry, executable, argvs: interpreters.iter().map(argv).collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncebox_guest::wire::{Job, MAX_ORDER, Order};
+    use rstest::rstest;
+
+    use super::*;
+    use crate::execution::request::MAX_ARGS_AND_ENV;
+
+    fn words(how: &HowToRun) -> Vec<String> {
+        how.argvs.iter().map(|argv| String::from_utf8(argv.join(&b' ')).unwrap()).collect()
+    }
+
+    #[rstest]
+    #[case("echo", None, "script.sh", &["/bin/sh /tmp/work/script.sh x"])]
+    #[case("echo", Some("bash"), "script.bash", &["bash /tmp/work/script.bash x"])]
+    #[case(
+        "print()",
+        Some("python3"),
+        "script.py",
+        &["python3 /tmp/work/script.py x", "python /tmp/work/script.py x"]
+    )]
+    #[case("#!/bin/cat\n", None, "script", &["/tmp/work/script x"])]
+    #[case("#!/bin/cat\n", Some("node"), "script.js", &["/tmp/work/script.js x"])]
+    #[case(" #!/bin/cat\n", None, "script.sh", &["/bin/sh /tmp/work/script.sh x"])]
+    fn a_shebang_wins_then_the_language_then_sh(
+        #[case] script: &str,
+        #[case] language: Option<&str>,
+        #[case] entry: &str,
+        #[case] argvs: &[&str],
+    ) {
+        let language = language.map(|name| Language::find(name).unwrap());
+        let args = ["x".to_owned().try_into().unwrap()];
+        let how = how_to_run(script.as_bytes(), language, &args);
+        assert_eq!(how.entry, entry);
+        assert_eq!(how.executable, script.starts_with("#!"));
+        assert_eq!(words(&how), argvs);
+    }
+
+    #[test]
+    fn an_unknown_language_lists_the_known_ones() {
+        let Invalid(why) = Language::find("cobol\n").unwrap_err();
+        assert_eq!(
+            why,
+            "\"cobol\\n\" is not known; choose one of sh, bash, python, node, ruby, perl, lua, php"
+        );
+    }
+
+    #[test]
+    fn every_alias_leads_to_a_language() {
+        for (alias, of) in ALIASES {
+            assert_eq!(Language::find(alias).unwrap().name, *of);
+        }
+    }
+
+    #[test]
+    fn the_largest_args_still_fit_one_frame() {
+        let arg: Arg = "x".repeat(128 * 1024 - 9).try_into().unwrap();
+        let args = vec![arg; MAX_ARGS_AND_ENV / (128 * 1024)];
+        for language in CATALOGUE {
+            let how = how_to_run(b"", Some(*language), &args);
+            let mut frame = Vec::new();
+            Order::Job(Job { argvs: how.argvs, ..Job::default() }).encode(&mut frame);
+            // The rest is for the image's own environment and the patterns.
+            assert!(frame.len() < MAX_ORDER * 7 / 8, "{}", language.name);
+        }
+    }
 }

@@ -1,22 +1,30 @@
 //! The life of one script: permit, container, run, outcome.
 
 pub mod admission;
+mod job;
 pub mod language;
 pub mod limits;
 pub mod outcome;
 pub mod output;
+pub mod quantity;
 pub mod request;
+#[cfg(test)]
+pub(crate) mod testing;
+mod text;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tracing::info;
+use uuid::Uuid;
 
-use crate::engine::{Engine, EngineError};
-use crate::registry::{ImageError, Reference};
-use admission::Admission;
-use limits::Ceilings;
-use outcome::Outcome;
+use crate::engine::{Container, ContainerSpec, Engine, EngineError};
+use crate::registry::{Image, ImageError, Reference, quoted};
+use admission::{Admission, AdmissionOptions};
+use limits::{Ceilings, Limits};
+use outcome::{Outcome, Status, Timings};
+use output::Output;
 use request::Execution;
 
 /// Runs executions on one engine.
@@ -36,10 +44,23 @@ pub enum Failure {
     /// No permit now; worth another try after that long.
     #[error("too busy; retry after {retry_after:?}")]
     Busy { code: &'static str, retry_after: Duration },
+    /// Cancelled before the script ran; afterwards it is an outcome, with what came until then.
+    #[error("cancelled before the script ran")]
+    Cancelled,
     #[error(transparent)]
-    Image(#[from] ImageError),
+    Image(ImageError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+}
+
+impl From<ImageError> for Failure {
+    /// An engine that fails is the same failure whatever it was asked for.
+    fn from(error: ImageError) -> Self {
+        match error {
+            ImageError::Engine(error) => Self::Engine(error),
+            other => Self::Image(other),
+        }
+    }
 }
 
 /// A request that can't be run as it is.
@@ -55,6 +76,27 @@ pub struct Rejection {
 }
 
 impl Executor {
+    #[must_use]
+    pub fn new(
+        engine: Arc<dyn Engine>,
+        base_image: Reference,
+        ceilings: Ceilings,
+        admission: AdmissionOptions,
+    ) -> Self {
+        Self { engine, base_image, ceilings, admission: Admission::new(admission) }
+    }
+
+    /// The engine it runs on.
+    #[must_use]
+    pub fn engine(&self) -> &Arc<dyn Engine> {
+        &self.engine
+    }
+
+    /// Refuses new executions from now on, and those that wait; the running ones go on.
+    pub fn close(&self) {
+        self.admission.close();
+    }
+
     /// Runs one script in a container of its own. Dropping the future kills the container.
     ///
     /// # Errors
@@ -64,8 +106,100 @@ impl Executor {
         execution: Execution,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
-        let _ =
-            (execution, cancel, &self.engine, &self.base_image, &self.ceilings, &self.admission);
-        Err(Failure::Busy { code: "unfinished", retry_after: Duration::from_secs(1) })
+        let mut line = CancelledLine { id: execution.id, due: true };
+        let result = self.walk(execution, cancel).await;
+        line.due = match &result {
+            Ok(outcome) => outcome.status == Status::Cancelled,
+            Err(failure) => matches!(failure, Failure::Cancelled),
+        };
+        result
+    }
+
+    async fn walk(
+        &self,
+        execution: Execution,
+        cancel: &CancellationToken,
+    ) -> Result<Outcome, Failure> {
+        execution.check()?;
+        let limits = self.ceilings.hold(&execution.limits)?;
+        limits.hold_payload(&execution)?;
+
+        let arrived = Instant::now();
+        let permit = unless(cancel, self.admission.enter()).await??;
+        let admitted = Instant::now();
+        let reference = execution.image.as_ref().unwrap_or(&self.base_image);
+        let (image, container) = unless(cancel, self.prepare(reference, &limits)).await??;
+        let job = job::compose(&execution, &image, &limits)?;
+        let prepared = Instant::now();
+        let mut output = Output::new(limits.output);
+        let end = container
+            .run(&job, cancel, &mut output)
+            .await
+            .map_err(|error| refused_file(error, &execution))?;
+        // What is left of the container is its hold's to remove; the next script need not wait.
+        drop(permit);
+
+        let timings = Timings {
+            queued: admitted - arrived,
+            prepared: prepared - admitted,
+            ran: prepared.elapsed(),
+        };
+        Ok(Outcome::conclude(execution.id, &image, &limits, end, output, timings))
+    }
+
+    async fn prepare(
+        &self,
+        reference: &Reference,
+        limits: &Limits,
+    ) -> Result<(Image, Container), Failure> {
+        let image = self.engine.image(reference).await?;
+        let spec = ContainerSpec {
+            image,
+            memory: limits.memory,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            tmp: limits.tmp,
+        };
+        let container = self.engine.make(&spec).await?;
+        Ok((spec.image, container))
     }
 }
+
+/// Gives up on a step before the script runs as soon as nobody wants the answer.
+async fn unless<T>(
+    cancel: &CancellationToken,
+    step: impl Future<Output = T>,
+) -> Result<T, Failure> {
+    cancel.run_until_cancelled(step).await.ok_or(Failure::Cancelled)
+}
+
+/// A file that does not fit is the caller's to change; everything else is ours.
+fn refused_file(error: EngineError, execution: &Execution) -> Failure {
+    match error {
+        EngineError::FileRefused { path, reason } => {
+            let how = language::how_to_run(&execution.script, execution.language, &[]);
+            let field = if path == how.entry { "script" } else { "files" };
+            let detail = format!("{} could not be written: {reason}", quoted(&path));
+            Rejection { code: "files_refused", field, detail }.into()
+        }
+        other => other.into(),
+    }
+}
+
+/// Logs that an execution was cancelled, also when its future is dropped because the client went
+/// away.
+struct CancelledLine {
+    id: Uuid,
+    due: bool,
+}
+
+impl Drop for CancelledLine {
+    fn drop(&mut self) {
+        if self.due {
+            info!(execution = %self.id, "cancelled");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

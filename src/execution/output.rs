@@ -1,7 +1,9 @@
 //! A script's output under its cap.
 
+use crate::engine::Sink;
+
 /// One stream of output: the first bytes up to the cap, exactly, and how many there were in all.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Captured {
     pub bytes: Vec<u8>,
     /// Bytes the script wrote, those past the cap included.
@@ -13,5 +15,117 @@ impl Captured {
     #[must_use]
     pub fn truncated(&self) -> bool {
         self.total > self.bytes.len() as u64
+    }
+
+    /// The bytes as text; `None` when they are not UTF-8. A character that the cap cut in two is
+    /// left out.
+    #[must_use]
+    pub fn text(&self) -> Option<&str> {
+        match str::from_utf8(&self.bytes) {
+            Ok(text) => Some(text),
+            Err(e) if self.truncated() && e.error_len().is_none() => {
+                str::from_utf8(&self.bytes[..e.valid_up_to()]).ok()
+            }
+            Err(_) => None,
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8], cap: usize) {
+        let room = cap.saturating_sub(self.bytes.len());
+        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        self.total = self.total.saturating_add(bytes.len() as u64);
+    }
+}
+
+/// Collects both streams, each under the same cap. The guest keeps that cap too; here it is kept
+/// because a guest is not trusted.
+#[derive(Debug, Clone)]
+pub struct Output {
+    pub stdout: Captured,
+    pub stderr: Captured,
+    cap: usize,
+}
+
+impl Output {
+    /// Keeps `cap` bytes of each stream.
+    #[must_use]
+    pub fn new(cap: u64) -> Self {
+        let cap = usize::try_from(cap).unwrap_or(usize::MAX);
+        Self { stdout: Captured::default(), stderr: Captured::default(), cap }
+    }
+}
+
+impl Sink for Output {
+    fn stdout(&mut self, bytes: &[u8]) {
+        self.stdout.push(bytes, self.cap);
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) {
+        self.stderr.push(bytes, self.cap);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case(b"hi", 0, Some("hi"))]
+    #[case("h\u{e9}".as_bytes(), 0, Some("h\u{e9}"))]
+    #[case(b"nul\0", 0, Some("nul\0"))]
+    // A character cut in two: by the cap, or by the script itself.
+    #[case(b"h\xc3", 1, Some("h"))]
+    #[case(b"h\xf0\x9f\xa6", 1, Some("h"))]
+    #[case(b"h\xc3", 0, None)]
+    #[case(b"\xff", 1, None)]
+    #[case(b"\xc0\xaf", 1, None)]
+    #[case(b"h\xc3x", 1, None)]
+    fn text_is_lossless_or_none(
+        #[case] bytes: &[u8],
+        #[case] dropped: u64,
+        #[case] text: Option<&str>,
+    ) {
+        let captured = Captured { bytes: bytes.to_vec(), total: bytes.len() as u64 + dropped };
+        assert_eq!(captured.text(), text);
+    }
+
+    #[rstest]
+    #[case(9, false)]
+    #[case(10, false)]
+    #[case(11, true)]
+    fn the_cap_is_exact(#[case] written: usize, #[case] truncated: bool) {
+        let mut output = Output::new(10);
+        output.stdout(&vec![b'x'; written]);
+        assert_eq!(output.stdout.bytes.len(), written.min(10));
+        assert_eq!(output.stdout.truncated(), truncated);
+        assert_eq!(output.stderr, Captured::default());
+    }
+
+    proptest! {
+        #[test]
+        fn any_chunking_gives_the_same_prefix_and_total(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            cuts in prop::collection::vec(1_usize..50, 1..40),
+            cap in 0_u64..200,
+        ) {
+            let mut whole = Output::new(cap);
+            whole.stderr(&bytes);
+            let mut chunked = Output::new(cap);
+            let mut rest = bytes.as_slice();
+            for cut in cuts.iter().cycle() {
+                if rest.is_empty() {
+                    break;
+                }
+                let (chunk, tail) = rest.split_at(rest.len().min(*cut));
+                chunked.stderr(chunk);
+                rest = tail;
+            }
+            prop_assert_eq!(&whole.stderr, &chunked.stderr);
+            prop_assert_eq!(&whole.stderr.bytes, &bytes[..bytes.len().min(cap as usize)]);
+            prop_assert_eq!(whole.stderr.total, bytes.len() as u64);
+        }
     }
 }

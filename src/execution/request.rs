@@ -1,12 +1,27 @@
 //! A valid request: what the door hands in. Past it there are no bare strings to check again.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::language::Language;
-use crate::registry::Reference;
+use super::Rejection;
+use super::language::{Language, how_to_run};
+use super::text;
+use crate::registry::{Reference, quoted};
+
+pub use super::text::{Arg, EnvName, EnvValue, Invalid, Pattern, RelativePath};
+
+/// Files of one request, at most.
+pub const MAX_FILES: usize = 1000;
+/// Patterns of result files, at most.
+pub const MAX_OUTPUTS: usize = 100;
+/// Environment variables, at most.
+pub const MAX_ENV: usize = 1000;
+/// Bytes of args and environment together, at most, counted as the kernel does: each with its NUL
+/// and the pointer to it.
+pub const MAX_ARGS_AND_ENV: usize = 1024 * 1024;
 
 /// One run of one script, as asked for. Made by `api::dto` through `TryFrom`.
 #[derive(Debug, Clone)]
@@ -51,27 +66,188 @@ pub struct AskedLimits {
     pub output: Option<u64>,
 }
 
-/// A value that breaks the rules of its field; the text completes "`field`: …".
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Invalid(pub String);
+impl Execution {
+    /// Checks what no field can know alone: counts, sizes together, names that collide.
+    ///
+    /// # Errors
+    /// `invalid_path` on `files` for colliding paths, `invalid_request` for everything else.
+    pub fn check(&self) -> Result<(), Rejection> {
+        let invalid = |field, detail| Err(Rejection { code: "invalid_request", field, detail });
+        if self.script.iter().all(u8::is_ascii_whitespace) {
+            return invalid("script", "the script is empty".into());
+        }
+        for (field, count, most) in [
+            ("files", self.files.len(), MAX_FILES),
+            ("outputs", self.outputs.len(), MAX_OUTPUTS),
+            ("env", self.env.len(), MAX_ENV),
+        ] {
+            if count > most {
+                return invalid(field, format!("{count} entries are too many; the most is {most}"));
+            }
+        }
+        self.check_env().or_else(|detail| invalid("env", detail))?;
+        let args: usize = self.args.iter().map(|arg| cost(arg.as_str().len())).sum();
+        let env: usize = self.env.iter().map(|(name, value)| pair_cost(name, value)).sum();
+        if args + env > MAX_ARGS_AND_ENV {
+            let field = if args > env { "args" } else { "env" };
+            return invalid(
+                field,
+                format!(
+                    "args and env take {} bytes together, the most is {MAX_ARGS_AND_ENV}; send \
+                     large data as stdin or files",
+                    args + env
+                ),
+            );
+        }
+        self.check_files().map_err(|detail| Rejection {
+            code: "invalid_path",
+            field: "files",
+            detail,
+        })
+    }
 
-/// A program argument: no NUL byte.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Arg(String);
+    fn check_env(&self) -> Result<(), String> {
+        let mut names = HashSet::new();
+        for (name, value) in &self.env {
+            if !names.insert(name) {
+                return Err(format!("{} is there twice", quoted(name.as_str())));
+            }
+            let len = name.as_str().len() + 1 + value.as_str().len();
+            if len > text::MAX_STRING {
+                return Err(format!(
+                    "{} has {len} bytes with its value, the most is {}",
+                    quoted(name.as_str()),
+                    text::MAX_STRING
+                ));
+            }
+        }
+        Ok(())
+    }
 
-/// An environment variable's name: not empty, no `=`, no NUL.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct EnvName(String);
+    /// No two files, and no file and the script, may need the same name: also not one as a file and
+    /// the other as a directory.
+    fn check_files(&self) -> Result<(), String> {
+        let entry = how_to_run(&self.script, self.language, &[]).entry;
+        let mut names = HashSet::from([entry]);
+        for file in &self.files {
+            let path = file.path.as_str();
+            if path == entry {
+                return Err(format!("{path:?} is the script's own name; choose another"));
+            }
+            if !names.insert(path) {
+                return Err(format!("{} is there twice", quoted(path)));
+            }
+        }
+        for file in &self.files {
+            let path = file.path.as_str();
+            let taken = path.match_indices('/').map(|(at, _)| &path[..at]);
+            if let Some(parent) = taken.into_iter().find(|parent| names.contains(parent)) {
+                return Err(format!(
+                    "{} needs {} to be a directory, and it is a file",
+                    quoted(path),
+                    quoted(parent)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
 
-/// An environment variable's value: no NUL.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EnvValue(String);
+/// What a string costs execve(2): itself, its NUL and the pointer to it.
+fn cost(len: usize) -> usize {
+    len + 1 + size_of::<u64>()
+}
 
-/// A path that stays beneath the working directory whatever it is resolved against.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct RelativePath(String);
+fn pair_cost(name: &EnvName, value: &EnvValue) -> usize {
+    cost(name.as_str().len() + 1 + value.as_str().len())
+}
 
-/// A pattern of result files, relative to the working directory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Pattern(String);
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+    use crate::execution::testing::{execution, file};
+
+    fn refused(execution: &Execution) -> (&'static str, &'static str, String) {
+        let Rejection { code, field, detail } = execution.check().unwrap_err();
+        (code, field, detail)
+    }
+
+    #[test]
+    fn an_ordinary_request_passes() {
+        let mut request = execution("echo hi");
+        request.args = vec!["a b".to_owned().try_into().unwrap()];
+        request.env =
+            vec![("NAME".to_owned().try_into().unwrap(), "va\nlue".to_owned().try_into().unwrap())];
+        request.files = vec![file("data/in.txt", "1"), file("data/in", "2"), file("script", "3")];
+        assert_eq!(request.check(), Ok(()));
+    }
+
+    #[rstest]
+    #[case("")]
+    #[case(" \n\t")]
+    fn an_empty_script_is_refused(#[case] script: &str) {
+        let (code, field, _) = refused(&execution(script));
+        assert_eq!((code, field), ("invalid_request", "script"));
+    }
+
+    #[rstest]
+    #[case("echo", &["a", "a"], "twice")]
+    #[case("echo", &["a", "a/b"], "directory")]
+    #[case("echo", &["a/b/c", "a"], "directory")]
+    #[case("echo", &["script.sh"], "the script's own name")]
+    #[case("echo", &["script.sh/x"], "directory")]
+    #[case("#!/bin/cat\n", &["script"], "the script's own name")]
+    fn colliding_files_are_refused(
+        #[case] script: &str,
+        #[case] paths: &[&str],
+        #[case] reason: &str,
+    ) {
+        let mut request = execution(script);
+        request.files = paths.iter().map(|path| file(path, "")).collect();
+        let (code, field, detail) = refused(&request);
+        assert_eq!((code, field), ("invalid_path", "files"));
+        assert!(detail.contains(reason), "{detail}");
+    }
+
+    #[test]
+    fn counts_are_capped() {
+        let mut request = execution("echo");
+        request.files = (0..MAX_FILES).map(|n| file(&format!("f{n}"), "")).collect();
+        assert_eq!(request.check(), Ok(()));
+        request.files.push(file("one-more", ""));
+        assert_eq!(refused(&request).1, "files");
+
+        let mut request = execution("echo");
+        request.outputs = vec!["*".to_owned().try_into().unwrap(); MAX_OUTPUTS + 1];
+        assert_eq!(refused(&request).1, "outputs");
+    }
+
+    #[test]
+    fn env_names_are_unique_and_pairs_fit_one_string() {
+        let pair = |name: &str, len: usize| {
+            let value = "x".repeat(len);
+            (name.to_owned().try_into().unwrap(), value.try_into().unwrap())
+        };
+        let mut request = execution("echo");
+        request.env = vec![pair("A", text::MAX_STRING - 2)];
+        assert_eq!(request.check(), Ok(()));
+        request.env = vec![pair("A", text::MAX_STRING - 1)];
+        assert!(refused(&request).2.contains("the most is"));
+        request.env = vec![pair("A", 1), pair("A", 2)];
+        assert!(refused(&request).2.contains("twice"));
+    }
+
+    #[test]
+    fn args_and_env_are_capped_together() {
+        let mut request = execution("echo");
+        let arg: Arg = "x".repeat(128 * 1024 - 9).try_into().unwrap();
+        request.args = vec![arg; 8];
+        assert_eq!(request.check(), Ok(()));
+        request.args.push(String::new().try_into().unwrap());
+        let (code, field, detail) = refused(&request);
+        assert_eq!((code, field), ("invalid_request", "args"));
+        assert!(detail.contains("1048585"), "{detail}");
+    }
+}

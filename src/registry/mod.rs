@@ -1,8 +1,10 @@
 //! Images: references now; policy, credentials, pulling and the native store come with the
 //! registry's own issue.
 
+mod grammar;
 mod reference;
 
+pub(crate) use grammar::quoted;
 pub use reference::{InvalidReference, Reference};
 
 /// An image as an engine will run it.

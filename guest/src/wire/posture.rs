@@ -11,7 +11,7 @@ pub struct Posture {
     pub pid: u32,
     pub uid: u32,
     pub gid: u32,
-    /// Supplementary groups.
+    /// Supplementary groups other than `gid`.
     pub groups: u32,
     /// Inheritable, permitted, effective, bounding, ambient (capabilities(7)).
     pub capabilities: [u64; 5],

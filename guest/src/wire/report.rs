@@ -167,13 +167,7 @@ impl Ended {
             Exit::Signal(signal) => w.u8(1).u8(signal),
         };
         w.flag(self.stopped).u64(self.wall_ns).u64(self.stdout_total).u64(self.stderr_total);
-        let usage = &self.usage;
-        w.option(usage.cpu_ns)
-            .option(usage.max_memory)
-            .option(usage.max_pids)
-            .option(usage.oom_kills)
-            .option(usage.pids_refused)
-            .flag(usage.tmp_full);
+        self.usage.write(w);
     }
 
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
@@ -188,14 +182,32 @@ impl Ended {
             wall_ns: r.u64()?,
             stdout_total: r.u64()?,
             stderr_total: r.u64()?,
-            usage: Usage {
-                cpu_ns: r.option()?,
-                max_memory: r.option()?,
-                max_pids: r.option()?,
-                oom_kills: r.option()?,
-                pids_refused: r.option()?,
-                tmp_full: r.flag()?,
-            },
+            usage: Usage::read(r)?,
+        })
+    }
+}
+
+impl Usage {
+    /// Appends the counters to a payload.
+    pub fn write(&self, w: &mut Writer<'_>) {
+        w.option(self.cpu_ns)
+            .option(self.max_memory)
+            .option(self.max_pids)
+            .option(self.oom_kills)
+            .option(self.pids_refused)
+            .flag(self.tmp_full);
+    }
+
+    /// # Errors
+    /// [`Malformed`] when the payload is too short.
+    pub fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self {
+            cpu_ns: r.option()?,
+            max_memory: r.option()?,
+            max_pids: r.option()?,
+            oom_kills: r.option()?,
+            pids_refused: r.option()?,
+            tmp_full: r.flag()?,
         })
     }
 }

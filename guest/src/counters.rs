@@ -1,0 +1,270 @@
+//! The container's cgroup counters, on both versions of the cgroup interface.
+//!
+//! The files are opened before the script starts and only read again after it: nothing the script
+//! does to the mounts can change what they say.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use oncebox_guest::wire::{CgroupLimits, Usage};
+
+use crate::sys;
+
+/// The first of the five descriptors that an engine passes the counters in.
+const FIRST_FD: i32 = 3;
+
+/// A cgroup v1 limit this high is "no limit": the kernel rounds it down from `i64::MAX`.
+const V1_NO_LIMIT: u64 = 1 << 62;
+
+/// The counter files, in the order [`Layout`] gives.
+#[derive(Default)]
+pub(crate) struct Counters {
+    layout: Layout,
+    files: [Option<File>; 5],
+}
+
+/// Which files the counters are in: out-of-memory kills, peak memory, CPU time, refused forks,
+/// peak processes.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Layout {
+    #[default]
+    V1,
+    V2,
+}
+
+impl Layout {
+    /// Beneath the cgroup file system; v1 has a folder for each controller, and CPU time may be
+    /// in one of two.
+    fn paths(self) -> [&'static [&'static str]; 5] {
+        match self {
+            Self::V1 => [
+                &["memory/memory.oom_control"],
+                &["memory/memory.max_usage_in_bytes"],
+                &["cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage"],
+                &["pids/pids.events"],
+                &["pids/pids.peak"],
+            ],
+            Self::V2 => [
+                &["memory.events"],
+                &["memory.peak"],
+                &["cpu.stat"],
+                &["pids.events"],
+                &["pids.peak"],
+            ],
+        }
+    }
+}
+
+/// Finds the counters as the first argument says: `v1` and `v2` are passed in descriptors, `none`
+/// is none at all, and without an argument (on Docker) they are beneath `/sys/fs/cgroup`, as are
+/// the limits. Also closes every descriptor that is not a counter.
+pub(crate) fn find(argument: Option<&OsStr>) -> std::io::Result<(Counters, Option<CgroupLimits>)> {
+    let layout = match argument.and_then(OsStr::to_str) {
+        Some("v1") => Layout::V1,
+        Some("v2") => Layout::V2,
+        given => {
+            sys::close_from(FIRST_FD)?;
+            return Ok(match given {
+                None if argument.is_none() => beneath(Path::new("/sys/fs/cgroup")),
+                _ => (Counters::default(), None),
+            });
+        }
+    };
+    let files = [0, 1, 2, 3, 4].map(|n| sys::inherited(FIRST_FD + n));
+    sys::close_from(FIRST_FD + 5)?;
+    Ok((Counters { layout, files }, None))
+}
+
+fn beneath(root: &Path) -> (Counters, Option<CgroupLimits>) {
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).ok();
+    let (layout, limits) = if root.join("cgroup.controllers").exists() {
+        (Layout::V2, Some(limits_v2(read)))
+    } else if root.join("memory").exists() || root.join("pids").exists() {
+        (Layout::V1, Some(limits_v1(read)))
+    } else {
+        return (Counters::default(), None);
+    };
+    let files =
+        layout.paths().map(|names| names.iter().find_map(|name| File::open(root.join(name)).ok()));
+    (Counters { layout, files }, limits)
+}
+
+fn limits_v1(read: impl Fn(&str) -> Option<String>) -> CgroupLimits {
+    let number = |path: &str| read(path).and_then(|text| text.trim().parse::<u64>().ok());
+    let bytes = |path: &str| number(path).filter(|bytes| *bytes < V1_NO_LIMIT);
+    let cpu = |name: &str| {
+        number(&format!("cpu/{name}")).or_else(|| number(&format!("cpu,cpuacct/{name}")))
+    };
+    CgroupLimits {
+        memory: bytes("memory/memory.limit_in_bytes"),
+        memory_and_swap: bytes("memory/memory.memsw.limit_in_bytes"),
+        pids: number("pids/pids.max"),
+        // A quota of -1 is no limit, and no number here.
+        cpu_us_per_s: share(cpu("cpu.cfs_quota_us"), cpu("cpu.cfs_period_us")),
+    }
+}
+
+fn limits_v2(read: impl Fn(&str) -> Option<String>) -> CgroupLimits {
+    let number = |path: &str| read(path).and_then(|text| text.trim().parse::<u64>().ok());
+    let memory = number("memory.max");
+    let cpu = read("cpu.max").unwrap_or_default();
+    let mut cpu = cpu.split_whitespace().map(|word| word.parse().ok());
+    CgroupLimits {
+        memory,
+        memory_and_swap: memory.and_then(|memory| memory.checked_add(number("memory.swap.max")?)),
+        pids: number("pids.max"),
+        cpu_us_per_s: share(cpu.next().flatten(), cpu.next().flatten()),
+    }
+}
+
+/// Microseconds per second from a quota and its period.
+fn share(quota: Option<u64>, period: Option<u64>) -> Option<u64> {
+    quota?.checked_mul(1_000_000)?.checked_div(period?)
+}
+
+impl Counters {
+    /// Reads every counter, and whether `/tmp` is full.
+    pub(crate) fn read(&self) -> Usage {
+        let [oom, memory, cpu, refused, peak] = &self.files;
+        let cpu_ns = match self.layout {
+            Layout::V1 => value(cpu.as_ref(), None),
+            Layout::V2 => {
+                value(cpu.as_ref(), Some("usage_usec")).and_then(|us| us.checked_mul(1000))
+            }
+        };
+        Usage {
+            cpu_ns,
+            max_memory: value(memory.as_ref(), None),
+            max_pids: value(peak.as_ref(), None),
+            oom_kills: value(oom.as_ref(), Some("oom_kill")),
+            pids_refused: value(refused.as_ref(), Some("max")),
+            tmp_full: tmp_full(),
+        }
+    }
+}
+
+/// The number that is the whole file, or the one that stands behind a name.
+fn value(file: Option<&File>, name: Option<&str>) -> Option<u64> {
+    let mut buffer = [0; 4096];
+    let len = file?.read_at(&mut buffer, 0).ok()?;
+    let text = std::str::from_utf8(&buffer[..len]).ok()?;
+    match name {
+        None => text.trim().parse().ok(),
+        Some(name) => text
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok()),
+    }
+}
+
+fn tmp_full() -> bool {
+    sys::statvfs(c"/tmp").is_ok_and(|tmp| {
+        (tmp.bytes > 0 && tmp.free_bytes == 0) || (tmp.inodes > 0 && tmp.free_inodes == 0)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A folder of files for one test.
+    fn tree(name: &str, files: &[(&str, &str)]) -> std::path::PathBuf {
+        let root = std::env::temp_dir().join(format!("counters-{}-{name}", std::process::id()));
+        for (path, content) in files {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        root
+    }
+
+    #[test]
+    fn reads_v1() {
+        let root = tree(
+            "v1",
+            &[
+                ("memory/memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n"),
+                ("memory/memory.max_usage_in_bytes", "4096\n"),
+                ("memory/memory.limit_in_bytes", "67108864\n"),
+                ("memory/memory.memsw.limit_in_bytes", "9223372036854771712\n"),
+                ("cpu,cpuacct/cpuacct.usage", "12345\n"),
+                ("cpu,cpuacct/cpu.cfs_quota_us", "50000\n"),
+                ("cpu,cpuacct/cpu.cfs_period_us", "100000\n"),
+                ("pids/pids.events", "max 2\n"),
+                ("pids/pids.max", "64\n"),
+            ],
+        );
+        let (counters, limits) = beneath(&root);
+        std::fs::remove_dir_all(&root).unwrap();
+        let usage = Usage {
+            cpu_ns: Some(12345),
+            max_memory: Some(4096),
+            max_pids: None,
+            oom_kills: Some(3),
+            pids_refused: Some(2),
+            tmp_full: tmp_full(),
+        };
+        assert_eq!(counters.read(), usage);
+        let expected = CgroupLimits {
+            memory: Some(64 << 20),
+            memory_and_swap: None,
+            pids: Some(64),
+            cpu_us_per_s: Some(500_000),
+        };
+        assert_eq!(limits, Some(expected));
+    }
+
+    #[test]
+    fn reads_v2() {
+        let root = tree(
+            "v2",
+            &[
+                ("cgroup.controllers", "cpu memory pids\n"),
+                ("memory.events", "low 0\nhigh 0\nmax 9\noom 1\noom_kill 1\noom_group_kill 0\n"),
+                ("memory.peak", "8192\n"),
+                ("memory.max", "67108864\n"),
+                ("memory.swap.max", "0\n"),
+                ("cpu.stat", "usage_usec 77\nuser_usec 70\nsystem_usec 7\n"),
+                ("cpu.max", "150000 100000\n"),
+                ("pids.events", "max 0\n"),
+                ("pids.peak", "5\n"),
+                ("pids.max", "max\n"),
+            ],
+        );
+        let (counters, limits) = beneath(&root);
+        std::fs::remove_dir_all(&root).unwrap();
+        let usage = Usage {
+            cpu_ns: Some(77_000),
+            max_memory: Some(8192),
+            max_pids: Some(5),
+            oom_kills: Some(1),
+            pids_refused: Some(0),
+            tmp_full: tmp_full(),
+        };
+        assert_eq!(counters.read(), usage);
+        let expected = CgroupLimits {
+            memory: Some(64 << 20),
+            memory_and_swap: Some(64 << 20),
+            pids: None,
+            cpu_us_per_s: Some(1_500_000),
+        };
+        assert_eq!(limits, Some(expected));
+    }
+
+    #[test]
+    fn no_limit_and_no_file_are_none() {
+        let unlimited = |path: &str| match path {
+            "cpu/cpu.cfs_quota_us" => Some("-1\n".to_owned()),
+            "cpu/cpu.cfs_period_us" => Some("100000\n".to_owned()),
+            "memory/memory.limit_in_bytes" => Some("9223372036854771712\n".to_owned()),
+            "pids/pids.max" => Some("max\n".to_owned()),
+            "cpu.max" => Some("max 100000\n".to_owned()),
+            _ => None,
+        };
+        assert_eq!(limits_v1(unlimited), CgroupLimits::default());
+        assert_eq!(limits_v2(unlimited), CgroupLimits::default());
+        assert_eq!(value(None, None), None);
+        assert_eq!(value(Some(&File::open("/dev/null").unwrap()), Some("max")), None);
+    }
+}

@@ -1,0 +1,55 @@
+//! Reads a request's body: never more than allowed, never for longer than allowed.
+
+use std::time::Duration;
+
+use actix_web::error::PayloadError;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
+use actix_web::{HttpRequest, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use tokio::time::timeout;
+
+use super::problem::Problem;
+
+/// For the whole body to arrive.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// The whole body, at most `most` bytes.
+///
+/// # Errors
+/// 413 as soon as the cap is passed, 408 at the deadline, 415 for an encoded body, 400 for a broken
+/// one.
+pub(super) async fn read(
+    request: &HttpRequest,
+    payload: web::Payload,
+    most: usize,
+) -> Result<Bytes, Problem> {
+    let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    if header(CONTENT_ENCODING).is_some_and(|encoding| !encoding.eq_ignore_ascii_case("identity")) {
+        return Err(Problem::unsupported_media_type("the body must be sent as it is, not encoded"));
+    }
+    let announced = header(CONTENT_LENGTH).and_then(|text| text.parse::<u64>().ok());
+    if announced.is_some_and(|bytes| bytes > most as u64) {
+        return Err(Problem::body_too_large(most));
+    }
+    timeout(DEADLINE, collect(payload, most)).await.unwrap_or_else(|_| {
+        let detail = format!("the request body did not arrive within {} s", DEADLINE.as_secs());
+        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+    })
+}
+
+async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Problem> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = payload.next().await {
+        let chunk = chunk.map_err(|e| match e {
+            PayloadError::Overflow => Problem::body_too_large(most),
+            _ => Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the request body broke off"),
+        })?;
+        if body.len() + chunk.len() > most {
+            return Err(Problem::body_too_large(most));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}

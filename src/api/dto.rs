@@ -1,0 +1,197 @@
+//! The request of `POST /execute`, from either encoding to a valid [`Execution`].
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::fields::{Pairs, given, given_bytes, given_seconds};
+use super::problem::Problem;
+use crate::execution::language::Language;
+use crate::execution::quantity::{Cpu, Seconds, Size};
+use crate::execution::request::{
+    Arg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, Pattern, RelativePath,
+};
+use crate::registry::Reference;
+
+/// What a request says, before it is held against the rules of each field. An absent field is
+/// `None`; JSON's `null` is refused, so that nothing is accepted and ignored.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ExecuteRequest {
+    #[serde(deserialize_with = "given_bytes")]
+    pub script: Option<Bytes>,
+    #[serde(deserialize_with = "given")]
+    pub script_base64: Option<String>,
+    #[serde(deserialize_with = "given_bytes")]
+    pub stdin: Option<Bytes>,
+    #[serde(deserialize_with = "given")]
+    pub image: Option<String>,
+    #[serde(deserialize_with = "given")]
+    pub language: Option<String>,
+    pub args: Vec<String>,
+    pub env: Pairs,
+    pub files: Vec<RequestFile>,
+    pub outputs: Vec<String>,
+    #[serde(deserialize_with = "given_seconds")]
+    pub timeout: Option<Seconds>,
+    #[serde(deserialize_with = "given")]
+    pub memory_limit: Option<Size>,
+    #[serde(deserialize_with = "given")]
+    pub cpu_limit: Option<Cpu>,
+    #[serde(deserialize_with = "given")]
+    pub pids_limit: Option<u32>,
+    #[serde(deserialize_with = "given")]
+    pub tmp_size: Option<Size>,
+    #[serde(deserialize_with = "given")]
+    pub output_limit: Option<Size>,
+}
+
+/// One of `files`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RequestFile {
+    pub path: String,
+    #[serde(default, deserialize_with = "given_bytes")]
+    pub content: Option<Bytes>,
+    #[serde(default, deserialize_with = "given")]
+    pub content_base64: Option<String>,
+    #[serde(default)]
+    pub executable: bool,
+}
+
+impl ExecuteRequest {
+    /// Reads a JSON document.
+    ///
+    /// # Errors
+    /// 400 with line and column, and with the field's path where the document is JSON.
+    pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        let mut deserializer = serde_json::Deserializer::from_slice(body);
+        let request = serde_path_to_error::deserialize(&mut deserializer)
+            .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
+        deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
+        Ok(request)
+    }
+}
+
+fn not_understood(path: String, error: &serde_json::Error) -> Problem {
+    let text = error.to_string();
+    if !error.is_data() {
+        return Problem::new(
+            actix_web::http::StatusCode::BAD_REQUEST,
+            "invalid_json",
+            format!("the body is not JSON: {text}"),
+        );
+    }
+    // The parser repeats the value it did not expect; that may be a part of a script.
+    let detail = match text.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
+        _ => text,
+    };
+    let code =
+        if detail.starts_with("unknown field") { "unknown_field" } else { "invalid_request" };
+    let problem = Problem::field(code, path, detail);
+    // The document as a whole has no field's path.
+    Problem { field: problem.field.filter(|path| path != "."), ..problem }
+}
+
+impl TryFrom<ExecuteRequest> for Execution {
+    type Error = Problem;
+
+    fn try_from(request: ExecuteRequest) -> Result<Self, Problem> {
+        let script = either("script", request.script, request.script_base64)?.ok_or_else(|| {
+            Problem::field("missing_field", "script", "there is no script to run")
+        })?;
+        let limits = AskedLimits {
+            timeout: request.timeout.map(|s| s.0),
+            memory: request.memory_limit.map(|s| s.0),
+            cpu_millis: request.cpu_limit.map(|s| s.0),
+            pids: request.pids_limit,
+            tmp: request.tmp_size.map(|s| s.0),
+            output: request.output_limit.map(|s| s.0),
+        };
+        Ok(Self {
+            id: Uuid::now_v7(),
+            script,
+            stdin: request.stdin,
+            image: request.image.map(image).transpose()?,
+            language: request.language.map(language).transpose()?,
+            args: each("args", request.args, Arg::try_from)?,
+            env: env(request.env)?,
+            files: files(request.files)?,
+            outputs: each("outputs", request.outputs, Pattern::try_from)?,
+            limits,
+        })
+    }
+}
+
+fn image(text: String) -> Result<Reference, Problem> {
+    text.parse::<Reference>().map_err(|e| Problem::field("invalid_image", "image", e.to_string()))
+}
+
+fn language(text: String) -> Result<Language, Problem> {
+    Language::find(&text).map_err(|e| Problem::field("unknown_language", "language", e.to_string()))
+}
+
+fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
+    let mut env = Vec::with_capacity(pairs.len());
+    for (name, value) in pairs {
+        let path = format!("env.{name}");
+        let name = EnvName::try_from(name).map_err(|e| invalid("env", e))?;
+        env.push((name, EnvValue::try_from(value).map_err(|e| invalid(path, e))?));
+    }
+    Ok(env)
+}
+
+fn files(files: Vec<RequestFile>) -> Result<Vec<InputFile>, Problem> {
+    let checked = files.into_iter().enumerate().map(|(i, file)| {
+        let path = RelativePath::try_from(file.path).map_err(|e| {
+            Problem::field("invalid_path", format!("files[{i}].path"), e.to_string())
+        })?;
+        let field = format!("files[{i}].content");
+        let content = either(&field, file.content, file.content_base64)?
+            .ok_or_else(|| Problem::field("missing_field", field, "the file has no content"))?;
+        Ok(InputFile { path, content, executable: file.executable })
+    });
+    checked.collect()
+}
+
+/// A content that is given as it is or in base64, not both.
+fn either(
+    field: &str,
+    plain: Option<Bytes>,
+    base64: Option<String>,
+) -> Result<Option<Bytes>, Problem> {
+    match (plain, base64) {
+        (Some(_), Some(_)) => Err(Problem::field(
+            "conflicting_fields",
+            field,
+            format!("give {field} or {field}_base64, not both"),
+        )),
+        (None, Some(text)) => match STANDARD.decode(text) {
+            Ok(bytes) => Ok(Some(bytes.into())),
+            // The decoder's own words would repeat a byte of the content.
+            Err(_) => {
+                Err(invalid(format!("{field}_base64"), "this is not base64 (RFC 4648, padded)"))
+            }
+        },
+        (plain, None) => Ok(plain),
+    }
+}
+
+fn each<T>(
+    field: &str,
+    texts: Vec<String>,
+    valid: impl Fn(String) -> Result<T, Invalid>,
+) -> Result<Vec<T>, Problem> {
+    let checked = texts.into_iter().enumerate();
+    checked.map(|(i, text)| valid(text).map_err(|e| invalid(format!("{field}[{i}]"), e))).collect()
+}
+
+fn invalid(field: impl Into<String>, rule: impl ToString) -> Problem {
+    Problem::field("invalid_request", field, rule.to_string())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,90 @@
+//! `POST /execute`.
+
+use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+
+use super::answer::Answer;
+use super::dto::ExecuteRequest;
+use super::problem::Problem;
+use super::request_id::RequestId;
+use super::{Door, body, multipart};
+use crate::execution::request::Execution;
+use crate::telemetry::Watched;
+
+/// Runs one script and answers when it has ended. Dropped when the client leaves, and the
+/// container is killed with it.
+pub(super) async fn execute(
+    request: HttpRequest,
+    payload: web::Payload,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, Problem> {
+    let _running = door.enter()?;
+    let encoding = Encoding::of(&request)?;
+    let body = body::read(&request, payload, door.max_body).await?;
+    let asked = match encoding {
+        Encoding::Json => ExecuteRequest::from_json(&body)?,
+        Encoding::Form => multipart::read(request.headers(), body).await?,
+    };
+    let execution = Execution::try_from(asked)?;
+    let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+    let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
+    match door.executor.run(execution, &door.cancel).await {
+        Ok(outcome) => {
+            watched.ended(&outcome);
+            Ok(HttpResponse::Ok().json(Answer::from(outcome)))
+        }
+        Err(failure) => {
+            watched.refused();
+            Err(failure.into())
+        }
+    }
+}
+
+/// How the request is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Encoding {
+    Json,
+    Form,
+}
+
+impl Encoding {
+    fn of(request: &impl HttpMessage) -> Result<Self, Problem> {
+        let mime = request.mime_type().ok().flatten();
+        let (essence, utf8) = mime.as_ref().map_or(("", false), |mime| {
+            (mime.essence_str(), mime.get_param("charset").is_none_or(|charset| charset == "utf-8"))
+        });
+        match essence {
+            "application/json" if utf8 => Ok(Self::Json),
+            "multipart/form-data" => Ok(Self::Form),
+            _ => Err(Problem::unsupported_media_type(
+                "send application/json in UTF-8, or multipart/form-data",
+            )),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::test::TestRequest;
+
+    use super::*;
+
+    fn check(content_type: Option<&'static str>) -> Option<Encoding> {
+        let mut request = TestRequest::post();
+        if let Some(text) = content_type {
+            request = request.insert_header(("content-type", text));
+        }
+        Encoding::of(&request.to_http_request()).ok()
+    }
+
+    #[test]
+    fn only_the_two_encodings_are_read() {
+        assert_eq!(check(Some("application/json")), Some(Encoding::Json));
+        assert_eq!(check(Some("application/json; charset=UTF-8")), Some(Encoding::Json));
+        assert_eq!(check(Some("multipart/form-data; boundary=x")), Some(Encoding::Form));
+        for other in ["text/plain", "application/json; charset=utf-16", "json", "application/jsonx"]
+        {
+            assert_eq!(check(Some(other)), None, "{other}");
+        }
+        assert_eq!(check(None), None);
+    }
+}

@@ -1,0 +1,111 @@
+//! The door: translates HTTP, decides nothing about execution.
+
+mod answer;
+mod body;
+mod dto;
+mod execute;
+mod fields;
+mod multipart;
+mod problem;
+mod request_id;
+mod system;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::FutureExt;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+pub use answer::status;
+pub use problem::Problem;
+pub use request_id::{RequestId, middleware};
+pub use system::{Canary, Readiness};
+
+use crate::execution::Executor;
+
+/// What the handlers share.
+pub struct Door {
+    pub executor: Arc<Executor>,
+    pub readiness: Readiness,
+    /// Bytes of a request's body.
+    pub max_body: usize,
+    /// Ends every running execution, for those still running at the drain deadline.
+    pub cancel: CancellationToken,
+    /// Counts the requests inside; closed once no more are taken.
+    pub inside: TaskTracker,
+}
+
+impl Door {
+    /// Counts a request in, until the token is dropped.
+    ///
+    /// # Errors
+    /// 503 once the service stops.
+    fn enter(&self) -> Result<TaskTrackerToken, Problem> {
+        let token = self.inside.token();
+        // Asked after the count, so that whoever closes and then waits can't miss a request.
+        if self.is_draining() { Err(Problem::draining()) } else { Ok(token) }
+    }
+
+    fn is_draining(&self) -> bool {
+        self.inside.is_closed()
+    }
+}
+
+/// Every address there is.
+pub fn routes(config: &mut web::ServiceConfig) {
+    config
+        .service(
+            web::resource("/execute")
+                .route(web::post().to(async |request, payload, door| {
+                    guarded(execute::execute(request, payload, door)).await
+                }))
+                .default_service(web::to(post_only)),
+        )
+        .service(
+            web::resource("/health")
+                .route(web::get().to(system::health))
+                .route(web::head().to(system::health))
+                .default_service(web::to(get_only)),
+        )
+        .service(
+            web::resource("/ready")
+                .route(web::get().to(system::ready))
+                .route(web::head().to(system::ready))
+                .default_service(web::to(get_only)),
+        )
+        .default_service(web::to(nowhere));
+}
+
+/// A panic ends its own request and nothing else.
+async fn guarded(
+    handler: impl Future<Output = Result<HttpResponse, Problem>>,
+) -> Result<HttpResponse, Problem> {
+    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        Err(Problem::internal(format!("a handler panicked: {text}")))
+    })
+}
+
+async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "POST"))
+}
+
+async fn get_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD"))
+}
+
+async fn nowhere() -> Result<HttpResponse, Problem> {
+    Err(Problem::not_found())
+}
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! The one place that turns failures into responses: problem documents (RFC 9457).
+
+use std::time::Duration;
+
+use actix_web::http::{Method, StatusCode, header};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+
+use super::request_id::RequestId;
+use crate::engine::EngineError;
+use crate::execution::{Failure, Rejection};
+use crate::registry::ImageError;
+
+/// How long a caller should wait before another try when we can't say better.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// Why there is no answer.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Problem {
+    pub status: StatusCode,
+    /// A stable word for programs.
+    pub code: &'static str,
+    /// A sentence for people. Never names paths of this host or repeats a daemon's words.
+    pub detail: String,
+    /// The path of the request's field that is wrong, such as `files[2].path`.
+    pub field: Option<String>,
+    pub retry_after: Option<Duration>,
+    /// The methods this address knows, for 405.
+    pub allow: Option<&'static str>,
+    /// What really happened, where that is our fault: for the log only.
+    pub fault: Option<String>,
+}
+
+impl Problem {
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            status,
+            code,
+            detail: detail.into(),
+            field: None,
+            retry_after: None,
+            allow: None,
+            fault: None,
+        }
+    }
+
+    /// A field of the request that the caller must change.
+    pub fn field(code: &'static str, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, code, detail) }
+    }
+
+    pub fn not_found() -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+    }
+
+    pub fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
+        let detail = format!("this address takes {allow}, not {method}");
+        Self {
+            allow: Some(allow),
+            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
+        }
+    }
+
+    pub fn body_too_large(most: usize) -> Self {
+        let detail = format!(
+            "the request body is larger than {most} bytes; the operator's MAX_BODY sets that"
+        );
+        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+    }
+
+    pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+    }
+
+    pub fn draining() -> Self {
+        Failure::Busy { code: "draining", retry_after: RETRY_AFTER }.into()
+    }
+
+    /// Our own fault, for which there is nothing to tell the caller.
+    pub fn internal(fault: impl Into<String>) -> Self {
+        let detail = "something failed inside the service; its log has the details";
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).because(fault)
+    }
+
+    fn because(self, fault: impl Into<String>) -> Self {
+        Self { fault: Some(fault.into()), ..self }
+    }
+
+    fn retry(self, after: Duration) -> Self {
+        Self { retry_after: Some(after), ..self }
+    }
+
+    /// The response, for the request with this id.
+    pub fn respond(&self, request_id: &RequestId) -> HttpResponse {
+        let mut response = HttpResponse::build(self.status);
+        if let Some(after) = self.retry_after {
+            // Whole seconds, rounded up: never earlier than meant, never 0.
+            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+            response.insert_header((header::RETRY_AFTER, seconds.max(1)));
+        }
+        if let Some(allow) = self.allow {
+            response.insert_header((header::ALLOW, allow));
+        }
+        response.content_type("application/problem+json").json(Document {
+            r#type: "about:blank",
+            title: self.status.canonical_reason().unwrap_or_default(),
+            status: self.status.as_u16(),
+            code: self.code,
+            detail: &self.detail,
+            field: self.field.as_deref(),
+            request_id: request_id.as_str(),
+            success: false,
+            error: &self.detail,
+        })
+    }
+}
+
+/// The document's shape: RFC 9457's members, ours, and two for plain clients.
+#[derive(Serialize)]
+struct Document<'a> {
+    r#type: &'static str,
+    title: &'a str,
+    status: u16,
+    code: &'a str,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    field: Option<&'a str>,
+    request_id: &'a str,
+    success: bool,
+    error: &'a str,
+}
+
+/// Lets handlers return problems. The middleware renders them again, with the request's id.
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        self.status
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        self.respond(&RequestId::new())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Rejected(rejection) => rejection.into(),
+            Failure::Busy { code, retry_after } => busy(code, retry_after),
+            Failure::Cancelled => Self::draining(),
+            Failure::Image(error) => image(error),
+            Failure::Engine(error) => engine(error),
+        }
+    }
+}
+
+impl From<Rejection> for Problem {
+    fn from(Rejection { code, field, detail }: Rejection) -> Self {
+        let status = match code {
+            // Valid, and yet it does not fit into a container.
+            "files_refused" => StatusCode::UNPROCESSABLE_ENTITY,
+            _ => StatusCode::BAD_REQUEST,
+        };
+        Self { status, ..Self::field(code, field, detail) }
+    }
+}
+
+fn busy(code: &'static str, retry_after: Duration) -> Problem {
+    let (status, detail) = match code {
+        "queue_full" => (StatusCode::TOO_MANY_REQUESTS, "too many requests wait already"),
+        "draining" => (StatusCode::SERVICE_UNAVAILABLE, "the service is stopping"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "no container came free in time"),
+    };
+    Problem::new(status, code, detail).retry(retry_after)
+}
+
+fn image(error: ImageError) -> Problem {
+    let about = |status, code| Problem {
+        field: Some("image".into()),
+        ..Problem::new(status, code, error.to_string())
+    };
+    match error {
+        ImageError::NotFound(_) => about(StatusCode::NOT_FOUND, "image_not_found"),
+        ImageError::Unsupported { .. } => {
+            about(StatusCode::UNPROCESSABLE_ENTITY, "image_unsupported")
+        }
+        ImageError::Engine(error) => engine(error),
+    }
+}
+
+fn engine(error: EngineError) -> Problem {
+    let ours =
+        |status, code, detail: &str| Problem::new(status, code, detail).because(error.to_string());
+    match &error {
+        EngineError::Unavailable(_) => ours(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "engine_unavailable",
+            "the engine that makes the containers does not answer; try again later",
+        )
+        .retry(RETRY_AFTER),
+        EngineError::Slow(_) => ours(
+            StatusCode::GATEWAY_TIMEOUT,
+            "engine_timeout",
+            "the engine that makes the containers took too long",
+        ),
+        EngineError::Make(_) => ours(
+            StatusCode::BAD_GATEWAY,
+            "container_not_made",
+            "no container could be made with every limit in force",
+        ),
+        EngineError::Lost(_) | EngineError::Protocol(_) => ours(
+            StatusCode::BAD_GATEWAY,
+            "container_lost",
+            "the container went away under the script, through no fault of the script's",
+        ),
+        EngineError::FileRefused { path, reason } => Problem {
+            status: StatusCode::UNPROCESSABLE_ENTITY,
+            ..Problem::field("files_refused", "files", format!("{path}: {reason}"))
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    async fn document(problem: Problem) -> (HttpResponse<()>, serde_json::Value) {
+        let id = RequestId::accept("test-1").expect("valid");
+        let (head, body) = problem.respond(&id).into_parts();
+        let body = to_bytes(body).await.expect("in memory");
+        (head, serde_json::from_slice(&body).expect("JSON"))
+    }
+
+    #[actix_web::test]
+    async fn a_rejection_names_code_field_and_way_out() {
+        let (head, body) = document(Problem::field(
+            "limit_exceeded",
+            "timeout",
+            "600 seconds is above the ceiling of 300; ask for less",
+        ))
+        .await;
+        assert_eq!(head.headers().get("content-type").unwrap(), "application/problem+json");
+        insta::assert_json_snapshot!(body);
+    }
+
+    #[actix_web::test]
+    async fn busy_says_when_to_come_back() {
+        let busy = |code| Failure::Busy { code, retry_after: Duration::from_millis(1200) };
+        let (head, _) = document(busy("queue_full").into()).await;
+        assert_eq!(
+            (head.status().as_u16(), &head.headers()["retry-after"]),
+            (429, &"2".parse().unwrap())
+        );
+        let (head, _) = document(busy("queue_timeout").into()).await;
+        assert_eq!(head.status().as_u16(), 503);
+        let (head, body) = document(Problem::draining()).await;
+        assert_eq!((head.status().as_u16(), body["code"].as_str()), (503, Some("draining")));
+    }
+
+    #[actix_web::test]
+    async fn engine_errors_keep_their_text_to_themselves() {
+        let secret = || "/var/lib/secret: daemon says no".to_owned();
+        let cases = [
+            (EngineError::Unavailable(secret()), 503),
+            (EngineError::Slow(secret()), 504),
+            (EngineError::Make(secret()), 502),
+            (EngineError::Lost(secret()), 502),
+            (EngineError::Protocol(secret()), 502),
+        ];
+        for (error, status) in cases {
+            let problem = Problem::from(Failure::Engine(error));
+            assert!(problem.fault.as_ref().is_some_and(|fault| fault.contains("secret")));
+            let (head, body) = document(problem).await;
+            assert_eq!(head.status().as_u16(), status);
+            assert!(!body.to_string().contains("secret"), "{body}");
+            assert_eq!(head.headers().contains_key("retry-after"), status == 503);
+        }
+    }
+
+    #[actix_web::test]
+    async fn images_and_files_are_the_callers_to_change() {
+        let reference: crate::registry::Reference = "nowhere:1".parse().expect("valid");
+        let missing = Problem::from(Failure::Image(ImageError::NotFound(reference.clone())));
+        assert_eq!((missing.status.as_u16(), missing.code), (404, "image_not_found"));
+        let reason = "it is a Windows image".to_owned();
+        let wrong = Failure::Image(ImageError::Unsupported { reference, reason });
+        assert_eq!(Problem::from(wrong).status.as_u16(), 422);
+        let file = EngineError::FileRefused { path: "a/b".into(), reason: "no space".into() };
+        let file = Problem::from(Failure::Engine(file));
+        assert_eq!((file.status.as_u16(), file.code), (422, "files_refused"));
+    }
+}

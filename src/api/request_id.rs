@@ -1,0 +1,86 @@
+//! The id that ties a response to its log lines.
+
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{Error, HttpMessage};
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::telemetry;
+
+const HEADER: HeaderName = HeaderName::from_static("x-request-id");
+const MAX_LEN: usize = 128;
+
+/// The caller's own id where it is safe to repeat, else a new one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestId(String);
+
+impl RequestId {
+    #[must_use]
+    pub fn new() -> Self {
+        Self(Uuid::now_v7().to_string())
+    }
+
+    /// 1 to 128 of `A-Z a-z 0-9 . _ -`, or nothing.
+    #[must_use]
+    pub fn accept(text: &str) -> Option<Self> {
+        let safe = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
+        let fits = !text.is_empty() && text.len() <= MAX_LEN && text.bytes().all(safe);
+        fits.then(|| Self(text.to_owned()))
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Default for RequestId {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Gives every request its id, and every problem its final form: with the id, in the log where the
+/// fault is ours, on the wire without that fault.
+pub async fn middleware(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, Error> {
+    let named = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
+    let id = named.and_then(RequestId::accept).unwrap_or_default();
+    request.extensions_mut().insert(id.clone());
+    let mut response = next.call(request).await?.map_into_boxed_body();
+    if let Some(error) = response.response().error() {
+        let problem = error
+            .as_error::<Problem>()
+            .cloned()
+            .unwrap_or_else(|| Problem::internal(error.to_string()));
+        telemetry::problem(id.as_str(), &problem);
+        response = response.into_response(problem.respond(&id));
+    }
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        response.headers_mut().insert(HEADER, value);
+    }
+    Ok(response)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_harmless_ids_are_repeated() {
+        let longest = "x".repeat(MAX_LEN);
+        for good in ["a", "Req-1.2_3", longest.as_str()] {
+            assert_eq!(RequestId::accept(good).expect("accepted").as_str(), good);
+        }
+        let long = "x".repeat(MAX_LEN + 1);
+        for bad in ["", "a b", "a\r\nb", "\u{e9}", "a/b", long.as_str()] {
+            assert_eq!(RequestId::accept(bad), None, "{bad:?}");
+        }
+        assert_ne!(RequestId::new(), RequestId::new());
+    }
+}

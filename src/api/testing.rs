@@ -1,0 +1,120 @@
+//! An engine whose guests are played by tasks, so that the door is tested through the real
+//! executor.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use oncebox_guest::wire::{Ended, Exit, Report, Usage};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{Canary, Door, Readiness};
+use crate::engine::testing::{Guest, container};
+use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
+use crate::execution::Executor;
+use crate::execution::admission::AdmissionOptions;
+use crate::execution::testing::CEILINGS;
+use crate::registry::{Image, ImageError, Reference};
+
+/// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
+/// `panic` makes the engine panic, and every other one is printed.
+pub(crate) struct Stage {
+    /// A container that is running its script, by the token that is cancelled when it is gone.
+    running: UnboundedSender<CancellationToken>,
+}
+
+impl Stage {
+    pub(crate) fn new() -> (Arc<Self>, UnboundedReceiver<CancellationToken>) {
+        let (running, seen) = unbounded_channel();
+        (Arc::new(Self { running }), seen)
+    }
+}
+
+impl Engine for Stage {
+    fn name(&self) -> EngineName {
+        EngineName::Native
+    }
+
+    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
+        Box::pin(async move {
+            match reference.repository() {
+                "library/panic" => panic!("on purpose"),
+                "library/missing" => Err(ImageError::NotFound(reference.clone())),
+                _ => Ok(Image { reference: reference.clone(), digest: None, env: vec![] }),
+            }
+        })
+    }
+
+    fn make<'a>(&'a self, _: &'a ContainerSpec) -> BoxFuture<'a, Result<Container, EngineError>> {
+        Box::pin(async {
+            let (container, guest, gone) = container(None).await;
+            tokio::spawn(play(guest, gone, self.running.clone()));
+            Ok(container)
+        })
+    }
+
+    fn close(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async {})
+    }
+}
+
+async fn play(
+    mut guest: Guest,
+    gone: CancellationToken,
+    running: UnboundedSender<CancellationToken>,
+) {
+    let job = guest.take_job().await;
+    let script = job.files.last().map(|(_, _, content)| content.clone()).unwrap_or_default();
+    guest.say(&Report::Started).await;
+    let mut ended = Ended {
+        exit: Exit::Code(0),
+        stopped: false,
+        wall_ns: 1,
+        stdout_total: script.len() as u64,
+        stderr_total: 0,
+        usage: Usage::default(),
+    };
+    // Nobody listens in tests that don't care.
+    let _ = running.send(gone.clone());
+    match &*script {
+        b"break" => return,
+        b"hang" => {
+            tokio::select! {
+                () = gone.cancelled() => return,
+                () = guest.told_to_stop() => {}
+            }
+            (ended.exit, ended.stopped, ended.stdout_total) = (Exit::Signal(9), true, 0);
+        }
+        text => guest.say(&Report::Stdout(text)).await,
+    }
+    guest.say(&Report::Ended(ended)).await;
+    guest.say(&Report::Done).await;
+}
+
+/// An executor on such an engine.
+pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
+    let admission = AdmissionOptions {
+        max_concurrent: 2,
+        queue_limit: 0,
+        queue_timeout: Duration::from_secs(60),
+    };
+    Arc::new(Executor::new(engine, Reference::host(), CEILINGS, admission))
+}
+
+/// A door to such an engine, with a body of at most 4 KiB.
+pub(crate) fn door(engine: Arc<Stage>) -> Door {
+    Door {
+        executor: executor(engine),
+        readiness: Readiness {
+            engine: "native".into(),
+            reason: "a test".into(),
+            image: "host".into(),
+            canary: Canary { passed: true, seconds: 0.001 },
+        },
+        max_body: 4096,
+        cancel: CancellationToken::new(),
+        inside: TaskTracker::new(),
+    }
+}

@@ -1,0 +1,142 @@
+use actix_web::body::MessageBody;
+use actix_web::dev::ServiceResponse;
+use actix_web::http::header::HeaderMap;
+use actix_web::middleware::from_fn;
+use actix_web::test::{TestRequest, call_service, init_service, read_body};
+use actix_web::{App, web};
+use serde_json::{Value, json};
+
+use super::testing::{Stage, door};
+use super::*;
+
+/// One request to a fresh door: status, headers and JSON body.
+async fn check(request: TestRequest) -> (u16, HeaderMap, Value) {
+    let (stage, _running) = Stage::new();
+    ask(door(stage), request).await
+}
+
+async fn ask(door: Door, request: TestRequest) -> (u16, HeaderMap, Value) {
+    let app = App::new().wrap(from_fn(middleware)).app_data(web::Data::new(door)).configure(routes);
+    let app = init_service(app).await;
+    taken_apart(call_service(&app, request.to_request()).await).await
+}
+
+async fn taken_apart(response: ServiceResponse<impl MessageBody>) -> (u16, HeaderMap, Value) {
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let body = read_body(response).await;
+    (status, headers, serde_json::from_slice(&body).unwrap_or(Value::Null))
+}
+
+fn execute(body: &Value) -> TestRequest {
+    TestRequest::post().uri("/execute").set_json(body)
+}
+
+#[actix_web::test]
+async fn a_script_goes_in_and_an_answer_comes_out() {
+    let (status, headers, answer) = check(execute(&json!({"script": "hello"}))).await;
+    assert_eq!(
+        (status, &answer["status"], &answer["stdout"]),
+        (200, &json!("completed"), &json!("hello"))
+    );
+    assert_eq!(answer["success"], true);
+    assert_eq!(answer["image"], "host");
+    assert!(headers.contains_key("x-request-id"));
+}
+
+#[actix_web::test]
+async fn a_form_does_the_same() {
+    let form = "--x\r\nContent-Disposition: form-data; name=\"script\"\r\n\r\nhello\r\n--x--\r\n";
+    let request = TestRequest::post()
+        .uri("/execute")
+        .insert_header(("content-type", "multipart/form-data; boundary=x"))
+        .set_payload(form);
+    let (status, _, answer) = check(request).await;
+    assert_eq!((status, &answer["stdout"]), (200, &json!("hello")));
+}
+
+#[actix_web::test]
+async fn a_request_keeps_its_own_id_where_it_is_harmless() {
+    let (_, headers, _) =
+        check(TestRequest::get().uri("/health").insert_header(("x-request-id", "mine-1"))).await;
+    assert_eq!(headers["x-request-id"], "mine-1");
+    let (_, headers, body) =
+        check(TestRequest::get().uri("/nowhere").insert_header(("x-request-id", "a b"))).await;
+    assert_ne!(headers["x-request-id"], "a b");
+    assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
+}
+
+#[actix_web::test]
+async fn every_refusal_is_a_problem_document() {
+    let json = ("content-type", "application/json");
+    let cases = [
+        (TestRequest::get().uri("/execute"), 405, "method_not_allowed"),
+        (TestRequest::delete().uri("/health"), 405, "method_not_allowed"),
+        (TestRequest::get().uri("/execute/"), 404, "not_found"),
+        (TestRequest::post().uri("/EXECUTE"), 404, "not_found"),
+        (TestRequest::post().uri("/execute").set_payload("{}"), 415, "unsupported_media_type"),
+        (
+            execute(&json!({"script": "x"})).insert_header(("content-encoding", "gzip")),
+            415,
+            "unsupported_media_type",
+        ),
+        (
+            TestRequest::post().uri("/execute").insert_header(json).set_payload("{"),
+            400,
+            "invalid_json",
+        ),
+        (execute(&json!({"script": "x".repeat(4096)})), 413, "body_too_large"),
+        (execute(&json!({"script": "x", "bogus": 1})), 400, "unknown_field"),
+        (execute(&json!({"script": "x", "timeout": 61})), 400, "limit_exceeded"),
+        (execute(&json!({"script": "  "})), 400, "invalid_request"),
+        (execute(&json!({"script": "x", "image": "missing"})), 404, "image_not_found"),
+        (execute(&json!({"script": "x", "image": "panic"})), 500, "internal_error"),
+        (execute(&json!({"script": "break"})), 502, "container_lost"),
+    ];
+    for (request, status, code) in cases {
+        let (got, headers, body) = check(request).await;
+        assert_eq!((got, body["code"].as_str()), (status, Some(code)), "{body}");
+        assert_eq!(headers["content-type"], "application/problem+json", "{body}");
+        assert_eq!(body["status"], status);
+        assert_eq!(body["success"], false);
+        assert_eq!(body["error"], body["detail"]);
+        assert_eq!(body["request_id"], headers["x-request-id"].to_str().expect("ASCII"));
+        assert_eq!(headers.contains_key("allow"), status == 405);
+        assert!(!body.to_string().contains("on purpose"), "{body}");
+    }
+}
+
+#[actix_web::test]
+async fn a_body_without_a_length_is_cut_off_too() {
+    let chunks = futures_util::stream::iter(vec![
+        Ok::<_, actix_web::error::PayloadError>(
+            bytes::Bytes::from(vec![b' '; 1024])
+        );
+        5
+    ]);
+    let (request, _) = TestRequest::post().to_http_parts();
+    let payload = actix_web::dev::Payload::Stream { payload: Box::pin(chunks) };
+    let payload = web::Payload::extract_from(&request, payload).await;
+    let problem = body::read(&request, payload, 4096).await.expect_err("refused");
+    assert_eq!(problem.code, "body_too_large");
+}
+
+#[actix_web::test]
+async fn a_service_that_stops_takes_no_more() {
+    for request in [execute(&json!({"script": "x"})), TestRequest::get().uri("/ready")] {
+        let (stage, _running) = Stage::new();
+        let door = door(stage);
+        door.inside.close();
+        let (status, headers, body) = ask(door, request).await;
+        assert_eq!((status, body["code"].as_str()), (503, Some("draining")));
+        assert!(headers.contains_key("retry-after"));
+    }
+}
+
+#[actix_web::test]
+async fn readiness_shows_the_engine_and_why() {
+    let (status, _, body) = check(TestRequest::get().uri("/ready")).await;
+    assert_eq!(status, 200);
+    insta::assert_json_snapshot!(body);
+    let (status, _, body) = check(TestRequest::get().uri("/health")).await;
+    assert_eq!((status, body), (200, json!({"status": "alive"})));
+}

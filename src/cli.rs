@@ -1,0 +1,111 @@
+//! Arguments to subcommand to exit code.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use crate::config::{Flags, KEYS, Key, Machine, Settings};
+use crate::{doctor, engine, startup};
+
+/// A flag of the hidden subcommand; not to be mistaken for the setting, which is a list.
+const ACCEPT_UNENFORCED: &str = "unenforced";
+
+/// Runs what the arguments say.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let matches = match command().try_get_matches_from(args) {
+        Ok(matches) => matches,
+        Err(told) => {
+            // Nobody is left to tell when stderr is closed.
+            let _ = told.print();
+            return if told.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
+    if name == "spawner" {
+        return engine::native::spawner_main(matches.get_flag(ACCEPT_UNENFORCED));
+    }
+    match Settings::load(&flags(matches), |name| std::env::var(name).ok(), &Machine::this()) {
+        Ok(settings) if name == "doctor" => doctor::run(&settings),
+        Ok(settings) => startup::serve(&settings),
+        Err(e) => {
+            eprintln!("oncebox: {e}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn command() -> Command {
+    Command::new("oncebox")
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(env!("CARGO_PKG_DESCRIPTION"))
+        .after_help(
+            "Every setting is also an environment variable in upper case and a key of the file in \
+             lower case; a flag stands above the environment, and that above the file.",
+        )
+        .arg(file_arg())
+        .args(KEYS.iter().map(arg))
+        .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
+        .subcommand(
+            Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
+        )
+        .subcommand(
+            Command::new("spawner").hide(true).arg(
+                Arg::new(ACCEPT_UNENFORCED).long(ACCEPT_UNENFORCED).action(ArgAction::SetTrue),
+            ),
+        )
+}
+
+fn file_arg() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Settings file [default: oncebox.toml, where there is one]")
+        .global(true)
+}
+
+fn arg(key: &'static Key) -> Arg {
+    let default = key.default.map(|value| format!(" [default: {value}]")).unwrap_or_default();
+    let arg = Arg::new(key.name)
+        .long(key.flag())
+        .value_name(key.value)
+        .help(format!("{}{default}", key.help))
+        .action(ArgAction::Set)
+        .global(true);
+    // A switch may go without its value.
+    if key.value == "BOOL" { arg.num_args(0..=1).default_missing_value("true") } else { arg }
+}
+
+fn flags(matches: &ArgMatches) -> Flags {
+    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    let values = KEYS.iter().filter_map(|key| text(key.name).map(|value| (key.name, value)));
+    Flags { file: text("config"), values: values.collect() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(args: &[&str]) -> Flags {
+        let matches = command().try_get_matches_from(args).expect("valid arguments");
+        let (_, matches) = matches.subcommand().unwrap_or(("serve", &matches));
+        flags(matches)
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn flags_are_read_before_and_after_the_subcommand() {
+        let flags = check(&["oncebox", "--port", "1", "serve", "--memory-limit=1m"]);
+        assert_eq!(flags.values["port"], "1");
+        assert_eq!(flags.values["memory_limit"], "1m");
+        let flags = check(&["oncebox", "--allow-anonymous", "--user", "1000", "--config", "x"]);
+        assert_eq!(flags.values["allow_anonymous"], "true");
+        assert_eq!(flags.values["user_name"], "1000");
+        assert_eq!(flags.file.as_deref(), Some("x"));
+        assert!(check(&["oncebox"]).values.is_empty());
+    }
+}

@@ -1,0 +1,77 @@
+//! Every setting there is: its name, what it takes, its default. The flags, the environment
+//! variables, the file's keys and the help all come from this one table.
+
+/// One setting. Its environment variable is the name in upper case.
+#[derive(Debug)]
+pub struct Key {
+    /// The name in the file.
+    pub name: &'static str,
+    /// The flag, where it is not the name with dashes.
+    pub short_flag: Option<&'static str>,
+    /// `None` where there is none, or where it depends on the machine.
+    pub default: Option<&'static str>,
+    /// What the value looks like, for the help.
+    pub value: &'static str,
+    pub help: &'static str,
+}
+
+impl Key {
+    /// The flag's name without its dashes.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.short_flag.map_or_else(|| self.name.replace('_', "-"), str::to_owned)
+    }
+
+    /// The environment variable's name.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        self.name.to_uppercase()
+    }
+}
+
+const fn key(
+    name: &'static str,
+    default: Option<&'static str>,
+    value: &'static str,
+    help: &'static str,
+) -> Key {
+    Key { name, short_flag: None, default, value, help }
+}
+
+/// All settings, in the order of the help.
+pub const KEYS: &[Key] = &[
+    key("host", Some("127.0.0.1"), "ADDRESS", "Address to listen on"),
+    key("port", Some("8080"), "PORT", "Port to listen on; 0 takes a free one"),
+    key("allow_anonymous", Some("false"), "BOOL", "Listen beyond loopback without API keys"),
+    key("engine", Some("auto"), "NAME", "What makes the containers: auto, native or docker"),
+    key("docker_host", None, "URL", "Docker's socket; unix:///var/run/docker.sock by default"),
+    key("runtime", None, "NAME", "Docker's runtime, such as runsc, crun or kata"),
+    key("accept_unenforced", None, "LIMITS", "Limits this host need not enforce: memory,cpu,pids"),
+    Key {
+        name: "user_name",
+        short_flag: Some("user"),
+        default: None,
+        value: "NAME|UID[:GID]",
+        help: "Serve HTTP as this user",
+    },
+    key("base_image", None, "IMAGE", "Image of a request that names none; host or alpine:latest"),
+    key("timeout", Some("30"), "SECONDS", "Time a script may run"),
+    key("max_timeout", Some("300"), "SECONDS", "The most a request may ask for"),
+    key("memory_limit", Some("256m"), "SIZE", "Memory of a container, its /tmp included"),
+    key("max_memory_limit", Some("1g"), "SIZE", "The most a request may ask for"),
+    key("cpu_limit", Some("0.5"), "CPUS", "Processor time of a container, in cores"),
+    key("max_cpu_limit", None, "CPUS", "The most a request may ask for; this machine's cores"),
+    key("pids_limit", Some("64"), "COUNT", "Processes and threads of a container"),
+    key("max_pids_limit", Some("512"), "COUNT", "The most a request may ask for"),
+    key("tmp_size", Some("64m"), "SIZE", "Size of a container's /tmp"),
+    key("max_tmp_size", Some("512m"), "SIZE", "The most a request may ask for"),
+    key("output_limit", Some("1m"), "SIZE", "Bytes kept of stdout and of stderr, each"),
+    key("max_output_limit", Some("16m"), "SIZE", "The most a request may ask for"),
+    key("max_body", Some("16m"), "SIZE", "The largest request body"),
+    key("max_concurrent", None, "COUNT", "Executions at once; from cores, memory and pid_max"),
+    key("queue_limit", Some("64"), "COUNT", "Requests that may wait for their turn"),
+    key("queue_timeout", Some("10"), "SECONDS", "How long a request may wait for its turn"),
+    key("drain_timeout", Some("30"), "SECONDS", "Time for running scripts to finish on SIGTERM"),
+    key("log_level", Some("info"), "LEVEL", "error, warn, info, debug or trace"),
+    key("log_format", Some("text"), "FORMAT", "text or json"),
+];

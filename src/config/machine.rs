@@ -1,0 +1,46 @@
+//! What the defaults depend on.
+
+use std::fs;
+use std::thread::available_parallelism;
+
+/// The machine the service runs on, as far as settings depend on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine {
+    pub cores: usize,
+    /// Bytes of memory.
+    pub memory: u64,
+    /// `/proc/sys/kernel/pid_max`.
+    pub pid_max: u64,
+}
+
+impl Machine {
+    /// This machine; what can't be read counts as the smallest usual machine.
+    #[must_use]
+    pub fn this() -> Self {
+        let read = |path| fs::read_to_string(path).unwrap_or_default();
+        Self {
+            cores: available_parallelism().map_or(1, std::num::NonZero::get),
+            memory: total_memory(&read("/proc/meminfo")).unwrap_or(1 << 30),
+            pid_max: read("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(32_768),
+        }
+    }
+}
+
+/// `MemTotal` of `/proc/meminfo`, in bytes.
+fn total_memory(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_read_in_bytes() {
+        let meminfo = "MemTotal:        8145408 kB\nMemFree:          123456 kB\n";
+        assert_eq!(total_memory(meminfo), Some(8_145_408 * 1024));
+        assert_eq!(total_memory("nothing of the kind"), None);
+    }
+}

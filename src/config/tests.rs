@@ -1,0 +1,143 @@
+use std::collections::BTreeMap;
+use std::fs;
+
+use super::*;
+
+const MACHINE: Machine = Machine { cores: 2, memory: 8 << 30, pid_max: 32_768 };
+
+/// Settings from a command line, an environment and a file, each as `name=value` lines.
+fn load(flags: &str, environment: &str, file: &str) -> Result<Settings, SettingsError> {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("oncebox.toml");
+    fs::write(&path, file).expect("a file");
+    let pairs = |text: &str| -> BTreeMap<String, String> {
+        let lines = text.lines().map(|line| line.split_once('=').expect("name=value"));
+        lines.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    };
+    let by_flag = pairs(flags);
+    let flags = Flags {
+        file: Some(path.to_str().expect("UTF-8").to_owned()),
+        values: KEYS
+            .iter()
+            .filter_map(|key| by_flag.get(key.name).map(|value| (key.name, value.clone())))
+            .collect(),
+    };
+    let environment = pairs(environment);
+    Settings::load(&flags, |name| environment.get(name).cloned(), &MACHINE)
+}
+
+/// The error's text, with the file's changing path taken out.
+fn refused(flags: &str, environment: &str, file: &str) -> String {
+    let text = load(flags, environment, file).expect_err("refused").to_string();
+    match (text.find("the file "), text.find("oncebox.toml")) {
+        (Some(from), Some(to)) => format!("{}{}", &text[..from + 9], &text[to..]),
+        _ => text,
+    }
+}
+
+#[test]
+fn the_defaults_are_those_of_the_design() {
+    let settings = load("", "", "").expect("valid");
+    assert_eq!(settings.address.to_string(), "127.0.0.1:8080");
+    assert_eq!(settings.engine, EngineChoice::Auto);
+    assert_eq!(settings.base_image, None);
+    let Limits { timeout, memory, cpu_millis, pids, tmp, output } = settings.ceilings.default;
+    assert_eq!((timeout, memory, cpu_millis), (Duration::from_secs(30), 256 << 20, 500));
+    assert_eq!((pids, tmp, output), (64, 64 << 20, 1 << 20));
+    assert_eq!(settings.ceilings.max.cpu_millis, 2000);
+    assert_eq!(settings.max_body, 16 << 20);
+    assert_eq!(settings.user, None);
+    assert_eq!(settings.log_format, LogFormat::Text);
+}
+
+#[test]
+fn a_flag_beats_the_environment_and_that_the_file() {
+    let port =
+        |flags, environment, file| load(flags, environment, file).expect("valid").address.port();
+    assert_eq!(port("", "", "port = 1"), 1);
+    assert_eq!(port("", "", "port = \"1\""), 1);
+    assert_eq!(port("", "PORT=2", "port = 1"), 2);
+    assert_eq!(port("port=3", "PORT=2", "port = 1"), 3);
+    assert_eq!(port("", "PORT=", "port = 1"), 1);
+}
+
+#[test]
+fn every_setting_reaches_its_place() {
+    let settings = load(
+        "",
+        "HOST=0.0.0.0\nALLOW_ANONYMOUS=true\nENGINE=docker\nDOCKER_HOST=tcp://d:1\nRUNTIME=runsc\n\
+         USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
+         MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
+         TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
+         MAX_CONCURRENT=9\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
+         LOG_FORMAT=json",
+        "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
+    )
+    .expect("valid");
+    insta::assert_debug_snapshot!(settings);
+}
+
+#[test]
+fn what_a_setting_breaks_is_said_with_its_origin() {
+    let cases = [
+        ("", "MEMORY_LIMIT=lots", ""),
+        ("port=99999", "", ""),
+        ("", "", "cpu_limit = \"-1\""),
+        ("", "", "port = { a = 1 }"),
+        ("", "", "prot = 1"),
+        ("", "", "port = "),
+        ("", "TIMEOUT=600", ""),
+        ("", "MEMORY_LIMIT=1m", ""),
+        ("", "MAX_TIMEOUT=10", ""),
+        ("", "TIMEOUT=NaN", ""),
+        ("", "HOST=0.0.0.0", ""),
+        ("", "HOST=example.org", ""),
+        ("", "ALLOW_ANONYMOUS=yes", ""),
+        ("", "MAX_CONCURRENT=33", ""),
+        ("", "MAX_CONCURRENT=0", ""),
+        ("", "ENGINE=podman", ""),
+        ("", "RUNTIME=a b", ""),
+        ("", "ACCEPT_UNENFORCED=memory,disk", ""),
+        ("", "USER_NAME=0", ""),
+        ("", "USER_NAME=1000:0", ""),
+        ("", "BASE_IMAGE=A;b", ""),
+        ("", "LOG_LEVEL=loud", ""),
+    ];
+    let errors: Vec<_> = cases.map(|(f, e, file)| refused(f, e, file)).into();
+    insta::assert_debug_snapshot!(errors);
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let flags = Flags { file: Some("/nonexistent/x.toml".into()), ..Flags::default() };
+    let error = Settings::load(&flags, |_| None, &MACHINE).expect_err("refused");
+    assert!(error.to_string().contains("/nonexistent/x.toml"), "{error}");
+}
+
+#[test]
+fn users_are_names_or_numbers() {
+    let user = |text: &str| load("", &format!("USER_NAME={text}"), "").ok().and_then(|s| s.user);
+    assert_eq!(user("web"), Some(User::Name("web".into())));
+    assert_eq!(user("1000"), Some(User::Ids { uid: 1000, gid: 1000 }));
+    assert_eq!(user("1000:5"), Some(User::Ids { uid: 1000, gid: 5 }));
+    assert_eq!(user("web:5"), None);
+}
+
+#[test]
+fn concurrency_follows_the_scarcest_of_cores_memory_and_pids() {
+    let most = |machine| {
+        let flags = Flags { file: None, ..Flags::default() };
+        Settings::load(&flags, |_| None, &machine).expect("valid").admission.max_concurrent
+    };
+    assert_eq!(most(MACHINE), 8);
+    assert_eq!(most(Machine { memory: 1 << 30, ..MACHINE }), 2);
+    assert_eq!(most(Machine { cores: 64, memory: 1 << 40, ..MACHINE }), 32);
+    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 0 }), 1);
+}
+
+#[test]
+fn every_key_is_named_once_and_alike_everywhere() {
+    let names: std::collections::BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
+    assert_eq!(names.len(), KEYS.len());
+    assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+}

@@ -1,0 +1,294 @@
+//! The few calls we make to the daemon, each with a deadline and a plain error.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::future::{Future, ready};
+use std::io;
+use std::time::Duration;
+
+use bollard::container::{AttachContainerResults, LogOutput};
+use bollard::errors::Error;
+use bollard::models::{
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ImageInspect, SystemInfo,
+    SystemVersion, VolumeCreateRequest,
+};
+use bollard::query_parameters::{
+    AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
+    ListContainersOptions, RemoveContainerOptions, UploadToContainerOptions,
+};
+use bollard::{API_DEFAULT_VERSION, Docker};
+use bytes::Bytes;
+use futures_util::{StreamExt, TryStreamExt};
+use tokio::time::timeout;
+use tokio_util::io::StreamReader;
+
+use super::version::ApiVersion;
+use crate::engine::{Channel, EngineError};
+
+const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
+
+const PING: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(10);
+const CREATE: Duration = Duration::from_secs(30);
+const ATTACH: Duration = Duration::from_secs(10);
+const START: Duration = Duration::from_secs(30);
+const REMOVE: Duration = Duration::from_secs(30);
+const TRANSFER: Duration = Duration::from_secs(60);
+/// The client's own deadline, only so that it is longer than each of ours. In seconds.
+const CLIENT: u64 = 300;
+
+/// A daemon, spoken to in one version of its API.
+pub(super) struct Daemon {
+    docker: Docker,
+}
+
+/// Why a call failed. The texts are the daemon's: for the log only.
+#[derive(Debug)]
+pub(super) enum DaemonError {
+    /// It answered with an HTTP status that means no.
+    Refused { call: &'static str, status: u16, text: String },
+    /// There is nobody to answer.
+    Unreachable { call: &'static str, text: String },
+    /// No answer within the deadline.
+    Slow { call: &'static str, deadline: Duration },
+    /// An answer that can't be read.
+    Unreadable { call: &'static str, text: String },
+}
+
+impl Daemon {
+    /// A client for a `DOCKER_HOST`; nothing is sent yet.
+    ///
+    /// # Errors
+    /// [`EngineError::Unavailable`] with the value when it is of another form or leads nowhere.
+    pub(super) fn new(host: Option<&str>) -> Result<Self, EngineError> {
+        let host = host.unwrap_or(DEFAULT_HOST);
+        let docker = if host.starts_with("unix://") {
+            Docker::connect_with_unix(host, CLIENT, API_DEFAULT_VERSION)
+        } else if host.starts_with("tcp://") || host.starts_with("http://") {
+            let host = host.trim_end_matches('/');
+            Docker::connect_with_http(host, CLIENT, API_DEFAULT_VERSION)
+        } else {
+            let forms = "unix:///path or tcp://host:port";
+            return Err(EngineError::Unavailable(format!("DOCKER_HOST is {host:?}, not {forms}")));
+        };
+        let docker = docker
+            .map_err(|e| EngineError::Unavailable(format!("no Docker daemon at {host}: {e}")))?;
+        Ok(Self { docker })
+    }
+
+    /// The same daemon, with every further call in the given version.
+    pub(super) fn pinned(self, version: ApiVersion) -> Self {
+        let docker = self.docker.with_request_modifier(move |mut request| {
+            // The client drops the version from every path; without one a daemon answers in its
+            // newest.
+            let pinned = version.pin(&request.uri().to_string()).and_then(|uri| uri.parse().ok());
+            if let Some(uri) = pinned {
+                *request.uri_mut() = uri;
+            }
+            request
+        });
+        Self { docker }
+    }
+
+    pub(super) async fn ping(&self) -> Result<(), DaemonError> {
+        within("ping", PING, self.docker.ping()).await.map(drop)
+    }
+
+    pub(super) async fn version(&self) -> Result<SystemVersion, DaemonError> {
+        within("version", PING, self.docker.version()).await
+    }
+
+    pub(super) async fn info(&self) -> Result<SystemInfo, DaemonError> {
+        within("info", LOOK, self.docker.info()).await
+    }
+
+    pub(super) async fn inspect_image(&self, name: &str) -> Result<ImageInspect, DaemonError> {
+        within("inspect image", LOOK, self.docker.inspect_image(name)).await
+    }
+
+    pub(super) async fn create(
+        &self,
+        name: &str,
+        body: ContainerCreateBody,
+    ) -> Result<(), DaemonError> {
+        let options = CreateContainerOptions { name: Some(name.into()), ..Default::default() };
+        let answer = within("create", CREATE, self.docker.create_container(Some(options), body));
+        for warning in answer.await?.warnings {
+            tracing::debug!(container = name, warning, "daemon warns");
+        }
+        Ok(())
+    }
+
+    pub(super) async fn inspect(
+        &self,
+        name: &str,
+    ) -> Result<ContainerInspectResponse, DaemonError> {
+        within("inspect", LOOK, self.docker.inspect_container(name, None)).await
+    }
+
+    /// The container's three streams, before it is started.
+    pub(super) async fn attach(&self, name: &str) -> Result<Channel, DaemonError> {
+        let options = AttachContainerOptions {
+            stream: true,
+            stdin: true,
+            stdout: true,
+            stderr: true,
+            ..Default::default()
+        };
+        let attached = self.docker.attach_container(name, Some(options));
+        within("attach", ATTACH, attached).await.map(channel)
+    }
+
+    pub(super) async fn start(&self, name: &str) -> Result<(), DaemonError> {
+        within("start", START, self.docker.start_container(name, None)).await
+    }
+
+    /// Kills and removes a container with the volumes that were made for it alone.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), DaemonError> {
+        let options = RemoveContainerOptions { force: true, v: true, ..Default::default() };
+        within("remove", REMOVE, self.docker.remove_container(name, Some(options))).await
+    }
+
+    /// Every container that carries the label, in any state.
+    pub(super) async fn list(&self, label: &str) -> Result<Vec<ContainerSummary>, DaemonError> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options =
+            ListContainersOptions { all: true, filters: Some(filters), ..Default::default() };
+        within("list", LOOK, self.docker.list_containers(Some(options))).await
+    }
+
+    /// Makes a named volume, or finds the one there is.
+    pub(super) async fn volume(&self, name: &str) -> Result<(), DaemonError> {
+        let request = VolumeCreateRequest { name: Some(name.into()), ..Default::default() };
+        within("create volume", LOOK, self.docker.create_volume(request)).await.map(drop)
+    }
+
+    /// Unpacks a tar archive into a folder of a container.
+    pub(super) async fn upload(
+        &self,
+        name: &str,
+        path: &str,
+        archive: Vec<u8>,
+    ) -> Result<(), DaemonError> {
+        let options = UploadToContainerOptions { path: path.into(), ..Default::default() };
+        let body = bollard::body_full(Bytes::from(archive));
+        within("upload", TRANSFER, self.docker.upload_to_container(name, Some(options), body)).await
+    }
+
+    /// A file or folder of a container as a tar archive, cut after `max` bytes.
+    pub(super) async fn download(
+        &self,
+        name: &str,
+        path: &str,
+        max: usize,
+    ) -> Result<Vec<u8>, DaemonError> {
+        let options = DownloadFromContainerOptions { path: path.into() };
+        let chunks = self.docker.download_from_container(name, Some(options));
+        let read = async {
+            let mut chunks = std::pin::pin!(chunks);
+            let mut archive = Vec::new();
+            while let Some(chunk) = chunks.try_next().await? {
+                archive.extend_from_slice(&chunk);
+                if archive.len() > max {
+                    archive.truncate(max);
+                    break;
+                }
+            }
+            Ok(archive)
+        };
+        within("download", TRANSFER, read).await
+    }
+}
+
+async fn within<T>(
+    call: &'static str,
+    deadline: Duration,
+    answer: impl Future<Output = Result<T, Error>>,
+) -> Result<T, DaemonError> {
+    match timeout(deadline, answer).await {
+        Ok(Ok(answer)) => Ok(answer),
+        Ok(Err(error)) => Err(DaemonError::new(call, deadline, error)),
+        Err(_) => Err(DaemonError::Slow { call, deadline }),
+    }
+}
+
+/// The daemon's multiplexed stream as the two directions of a guest's channel.
+fn channel(attached: AttachContainerResults) -> Channel {
+    let stdout = attached.output.filter_map(|frame| {
+        ready(match frame {
+            Ok(LogOutput::StdOut { message }) => Some(Ok(message)),
+            Ok(LogOutput::StdErr { message }) => {
+                tracing::debug!(bytes = message.len(), "the guest wrote to its stderr");
+                None
+            }
+            Ok(_) => Some(Err(io::Error::other("the daemon's stream is not framed"))),
+            Err(Error::IOError { err }) => Some(Err(err)),
+            Err(other) => Some(Err(io::Error::other(other))),
+        })
+    });
+    Channel::new(StreamReader::new(Box::pin(stdout)), attached.input)
+}
+
+impl DaemonError {
+    fn new(call: &'static str, deadline: Duration, error: Error) -> Self {
+        match error {
+            Error::DockerResponseServerError { status_code: status, message: text } => {
+                Self::Refused { call, status, text }
+            }
+            Error::RequestTimeoutError => Self::Slow { call, deadline },
+            Error::SocketNotFoundError(_)
+            | Error::IOError { .. }
+            | Error::HyperResponseError { .. }
+            | Error::HyperLegacyError { .. } => Self::Unreachable { call, text: chain(&error) },
+            other => Self::Unreadable { call, text: chain(&other) },
+        }
+    }
+
+    /// The HTTP status of a refusal.
+    pub(super) fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            _ => None,
+        }
+    }
+}
+
+/// An error with its causes: the outermost alone often says no more than "client error".
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text.push_str(": ");
+            text.push_str(&cause_text);
+        }
+        source = cause.source();
+    }
+    text
+}
+
+impl fmt::Display for DaemonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused { call, status, text } => write!(f, "{call}: HTTP {status}: {text}"),
+            Self::Unreachable { call, text } | Self::Unreadable { call, text } => {
+                write!(f, "{call}: {text}")
+            }
+            Self::Slow { call, deadline } => write!(f, "{call}: no answer in {deadline:?}"),
+        }
+    }
+}
+
+impl From<DaemonError> for EngineError {
+    fn from(error: DaemonError) -> Self {
+        let text = error.to_string();
+        match error {
+            DaemonError::Refused { status: 503, .. } | DaemonError::Unreachable { .. } => {
+                Self::Unavailable(text)
+            }
+            DaemonError::Slow { .. } => Self::Slow(text),
+            DaemonError::Refused { .. } | DaemonError::Unreadable { .. } => Self::Make(text),
+        }
+    }
+}

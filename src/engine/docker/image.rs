@@ -1,0 +1,220 @@
+//! What an image's own configuration says, and how little of it is believed.
+
+use bollard::models::ImageInspect;
+
+use super::request::OWN_MOUNTS;
+
+/// What making a container needs to know about an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// The daemon's own name for it, `sha256:…`: what was inspected is what runs.
+    pub(super) id: String,
+    /// Names of the variables it sets; each is emptied for the guest.
+    pub(super) variables: Vec<String>,
+    /// Paths it declares as volumes; each is covered, so that no volume is made for it.
+    pub(super) volumes: Vec<String>,
+}
+
+/// An image as the daemon describes it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Inspected {
+    /// The digest it has at its registry, or its id where it never came from one.
+    pub(super) digest: String,
+    /// Its environment, without the hooks.
+    pub(super) env: Vec<(String, String)>,
+    pub(super) facts: Facts,
+}
+
+/// Reads the daemon's answer.
+///
+/// # Errors
+/// The reason why the image can't be run here, completing "the image is not for this engine: …".
+pub(super) fn read(found: ImageInspect, architecture: &str) -> Result<Inspected, String> {
+    let os = found.os.unwrap_or_default();
+    if os != "linux" {
+        return Err(format!("it is for {os:?}, not for linux"));
+    }
+    let built_for = found.architecture.unwrap_or_default();
+    if built_for != architecture {
+        return Err(format!("it is for {built_for:?}, and this service for {architecture}"));
+    }
+    let id = found.id.filter(|id| id.starts_with("sha256:"));
+    let id = id.ok_or("the daemon gives it no sha256 id")?;
+    let digest = digest(&found.repo_digests.unwrap_or_default()).unwrap_or_else(|| id.clone());
+    let config = found.config.unwrap_or_default();
+    let env = config.env.unwrap_or_default();
+    let pairs = || env.iter().filter_map(|pair| pair.split_once('='));
+    let volumes = config.volumes.unwrap_or_default();
+    let volumes = volumes.iter().filter_map(|path| volume(path).transpose());
+    let mut volumes = volumes.collect::<Result<Vec<_>, _>>()?;
+    volumes.sort_unstable();
+    volumes.dedup();
+    let variables = pairs().map(|(name, _)| name.to_owned()).collect();
+    let env = pairs()
+        .filter(|(name, _)| !is_hook(name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    Ok(Inspected { digest, env, facts: Facts { id, variables, volumes } })
+}
+
+/// The digest of the first `name@sha256:…`; an image built here has none.
+fn digest(repo_digests: &[String]) -> Option<String> {
+    let (_, digest) = repo_digests.first()?.split_once('@')?;
+    digest.starts_with("sha256:").then(|| digest.to_owned())
+}
+
+/// The path to cover for a declared volume; `None` where a mount of ours stands already.
+fn volume(declared: &str) -> Result<Option<String>, String> {
+    if !declared.starts_with('/') {
+        return Err(format!("its volume {declared:?} is not an absolute path"));
+    }
+    let mut parts: Vec<&str> = Vec::new();
+    for part in declared.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            name => parts.push(name),
+        }
+    }
+    let path = format!("/{}", parts.join("/"));
+    if OWN_MOUNTS.contains(&path.as_str()) {
+        return Ok(None);
+    }
+    let beneath = ["/proc", "/sys", "/dev"].iter().chain(OWN_MOUNTS).any(|own| {
+        path.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if parts.is_empty() || beneath {
+        return Err(format!("its volume {path} lies over a mount of the container's own"));
+    }
+    Ok(Some(path))
+}
+
+/// Variables that make a loader, a shell or an interpreter run or load something of the image's
+/// choice before the script, and those that describe a user the container does not have.
+fn is_hook(name: &str) -> bool {
+    const PREFIXES: &[&str] =
+        &["LD_", "DYLD_", "MALLOC_", "BASH_FUNC_", "PYTHON", "PERL5", "PERLLIB", "RUBY", "LUA_"];
+    const NAMES: &[&str] = &[
+        "GLIBC_TUNABLES",
+        "GCONV_PATH",
+        "LOCPATH",
+        "NLSPATH",
+        "BASH_ENV",
+        "BASHOPTS",
+        "SHELLOPTS",
+        "ENV",
+        "ZDOTDIR",
+        "IFS",
+        "CDPATH",
+        "PS4",
+        "PROMPT_COMMAND",
+        "NODE_OPTIONS",
+        "NODE_PATH",
+        "JAVA_TOOL_OPTIONS",
+        "JDK_JAVA_OPTIONS",
+        "_JAVA_OPTIONS",
+        "PHPRC",
+        "PHP_INI_SCAN_DIR",
+        "HOME",
+        "USER",
+        "LOGNAME",
+        "HOSTNAME",
+        "PWD",
+        "OLDPWD",
+        "SHLVL",
+        "TMPDIR",
+        "_",
+    ];
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    name.is_empty()
+        || !name.chars().all(plain)
+        || NAMES.contains(&name)
+        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use bollard::models::ImageConfig;
+
+    use super::*;
+
+    fn found(env: &[&str], volumes: &[&str]) -> ImageInspect {
+        let own = |list: &[&str]| Some(list.iter().map(|text| (*text).to_owned()).collect());
+        ImageInspect {
+            id: Some("sha256:1d".into()),
+            os: Some("linux".into()),
+            architecture: Some("amd64".into()),
+            config: Some(ImageConfig {
+                env: own(env),
+                volumes: own(volumes),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    fn hooks_and_user_words_do_not_leave_the_image() {
+        let env = [
+            "PATH=/usr/bin",
+            "LANG=C.UTF-8",
+            "JAVA_HOME=/opt/java",
+            "GOPATH=/go",
+            "EMPTY=",
+            "LD_PRELOAD=/x.so",
+            "LD_LIBRARY_PATH=/x",
+            "BASH_ENV=/x",
+            "BASH_FUNC_ls%%=() { x; }",
+            "ENV=/x",
+            "PYTHONSTARTUP=/x",
+            "NODE_OPTIONS=--require=/x",
+            "PERL5OPT=-Mx",
+            "RUBYOPT=-rx",
+            "LUA_INIT=x",
+            "GLIBC_TUNABLES=x",
+            "HOME=/root",
+            "no-equals-sign",
+            "=nameless",
+        ];
+        let image = read(found(&env, &[]), "amd64").unwrap();
+        let kept: Vec<&str> = image.env.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(kept, ["PATH", "LANG", "JAVA_HOME", "GOPATH", "EMPTY"]);
+        assert!(image.facts.variables.iter().any(|name| name == "LD_PRELOAD"));
+    }
+
+    #[test]
+    fn the_digest_is_the_registrys_or_else_the_id() {
+        let local = read(found(&[], &[]), "amd64").unwrap();
+        assert_eq!((local.digest.as_str(), local.facts.id.as_str()), ("sha256:1d", "sha256:1d"));
+        let mut pulled = found(&[], &[]);
+        pulled.repo_digests = Some(vec!["busybox@sha256:d1".into(), "other@sha256:d2".into()]);
+        let pulled = read(pulled, "amd64").unwrap();
+        assert_eq!((pulled.digest.as_str(), pulled.facts.id.as_str()), ("sha256:d1", "sha256:1d"));
+    }
+
+    #[test]
+    fn an_image_for_another_machine_is_refused() {
+        let reason = read(found(&[], &[]), "arm64").unwrap_err();
+        assert_eq!(reason, "it is for \"amd64\", and this service for arm64");
+        let mut windows = found(&[], &[]);
+        windows.os = Some("windows".into());
+        assert!(read(windows, "amd64").unwrap_err().contains("windows"));
+        let mut nameless = found(&[], &[]);
+        nameless.id = None;
+        assert!(read(nameless, "amd64").is_err());
+    }
+
+    #[test]
+    fn volumes_are_covered_where_no_mount_of_ours_stands() {
+        let declared = ["/data", "/a/../b/", "/x//y", "/data/", "/tmp", "/dev/shm", "/.oncebox"];
+        let image = read(found(&[], &declared), "amd64").unwrap();
+        assert_eq!(image.facts.volumes, ["/b", "/data", "/x/y"]);
+        for path in ["data", "/", "/..", "/proc/sys", "/dev", "/tmp/work", "/.oncebox/x", "/sys"] {
+            let reason = read(found(&[], &[path]), "amd64").unwrap_err();
+            assert!(reason.contains("volume"), "{path}: {reason}");
+        }
+        assert!(read(found(&[], &["/temporary"]), "amd64").is_ok());
+    }
+}

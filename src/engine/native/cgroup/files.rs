@@ -1,0 +1,86 @@
+//! Reading and writing a group's files, always relative to an open directory.
+
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+/// Opens one file of a group for reading.
+///
+/// # Errors
+/// `NotFound` when the kernel has no such file.
+pub fn open(dir: impl AsFd, name: &str) -> io::Result<OwnedFd> {
+    Ok(openat(dir, name, OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW, Mode::empty())?)
+}
+
+/// The whole text of one file.
+///
+/// # Errors
+/// What the kernel says.
+pub fn read(dir: impl AsFd, name: &str) -> io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::from(open(dir, name)?).read_to_string(&mut text)?;
+    Ok(text)
+}
+
+/// Writes one value.
+///
+/// # Errors
+/// What the kernel says.
+pub fn write(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
+    let flags = OFlags::WRONLY | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+    let fd = openat(dir, name, flags, Mode::empty())?;
+    std::fs::File::from(fd).write_all(value.as_bytes())
+}
+
+/// Writes one value and reads it back.
+///
+/// # Errors
+/// With the file's name when it can't be written, or says something else than `value` afterwards.
+pub fn set(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
+    let named = |e: io::Error| io::Error::new(e.kind(), format!("{name} = {value}: {e}"));
+    write(dir.as_fd(), name, value).map_err(named)?;
+    let found = read(dir, name).map_err(named)?;
+    if found.trim_end() == value {
+        return Ok(());
+    }
+    Err(io::Error::other(format!("{name} is {}, wanted {value}", found.trim_end())))
+}
+
+/// As [`set`], but a kernel without the file is no error.
+///
+/// # Errors
+/// As [`set`].
+pub fn set_if_there(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
+    match set(dir, name, value) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
+}
+
+/// A number from a file that holds one, or from the line `key number` of a file that holds many.
+#[must_use]
+pub fn number(text: &str, key: Option<&str>) -> Option<u64> {
+    match key {
+        None => text.trim_end().parse().ok(),
+        Some(key) => text.lines().find_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            (name == key).then(|| value.trim_end().parse().ok())?
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers() {
+        assert_eq!(number("17\n", None), Some(17));
+        assert_eq!(number("max\n", None), None);
+        let events = "low 0\nhigh 0\nmax 5\noom 1\noom_kill 3\n";
+        assert_eq!(number(events, Some("oom_kill")), Some(3));
+        assert_eq!(number(events, Some("oom")), Some(1));
+        assert_eq!(number(events, Some("swap")), None);
+    }
+}

@@ -1,0 +1,268 @@
+//! The service's side of the connection to the spawner.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixDatagram as StdDatagram;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use oncebox_guest::wire::Usage;
+use rustix::process::{Signal, pidfd_send_signal};
+use tokio::io::Interest;
+use tokio::net::UnixDatagram;
+use tokio::sync::{Notify, oneshot, watch};
+
+use super::protocol::{ContainerId, MakeLimits, Reply, Request};
+use super::socket;
+use crate::engine::EngineError;
+
+/// Requests go out as they come; a task takes the replies and hands them to whoever waits.
+pub struct Link {
+    /// Its packets are kept apart, which is all that tokio's type for it relies on.
+    socket: UnixDatagram,
+    state: Mutex<State>,
+    changed: Notify,
+    greeting: watch::Sender<Greeting>,
+}
+
+#[derive(Default)]
+struct State {
+    next: ContainerId,
+    making: HashMap<ContainerId, oneshot::Sender<Result<(Made, OwnedFd), String>>>,
+    /// Every container that is not proven gone, with whoever waits for its last counters.
+    living: HashMap<ContainerId, Option<oneshot::Sender<Usage>>>,
+}
+
+/// What the spawner has said of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Greeting {
+    Awaited,
+    Works {
+        groups: u32,
+        enforced: bool,
+    },
+    Refused(String),
+    /// The connection is closed: neither spawner nor keeper is left.
+    Gone,
+}
+
+/// A made container, as far as the spawner knows it.
+#[derive(Debug)]
+pub struct Made {
+    pub pid: u32,
+    pub uid: u32,
+}
+
+/// One container at the spawner. Dropping it kills the container.
+pub struct Held {
+    link: Arc<Link>,
+    id: ContainerId,
+    /// Its PID 1, once it is made.
+    pidfd: Option<OwnedFd>,
+}
+
+impl Link {
+    /// Takes over the connection and starts the task that listens.
+    ///
+    /// # Errors
+    /// When the socket can't be watched.
+    pub fn start(connection: OwnedFd) -> io::Result<Arc<Self>> {
+        let connection = StdDatagram::from(connection);
+        connection.set_nonblocking(true)?;
+        let link = Arc::new(Self {
+            socket: UnixDatagram::from_std(connection)?,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            greeting: watch::Sender::new(Greeting::Awaited),
+        });
+        tokio::spawn(Arc::clone(&link).listen());
+        Ok(link)
+    }
+
+    /// What the spawner says of itself, now and later.
+    pub fn greeting(&self) -> watch::Receiver<Greeting> {
+        self.greeting.subscribe()
+    }
+
+    /// Has a container made. The guard comes first: whatever happens on the way, dropping it
+    /// leaves nothing behind.
+    ///
+    /// # Errors
+    /// The spawner's reason, or that there is no spawner.
+    pub async fn make(
+        self: &Arc<Self>,
+        limits: MakeLimits,
+        control: OwnedFd,
+    ) -> Result<(Held, Made), EngineError> {
+        if *self.greeting.borrow() == Greeting::Gone {
+            return Err(gone());
+        }
+        let (answer, made) = oneshot::channel();
+        let id = {
+            let mut state = self.state();
+            let id = state.next;
+            state.next += 1;
+            state.making.insert(id, answer);
+            state.living.insert(id, None);
+            id
+        };
+        let mut held = Held { link: Arc::clone(self), id, pidfd: None };
+        self.send(&Request::Make { id, limits }, Some(&control)).await.map_err(|e| {
+            self.forget(id);
+            EngineError::Unavailable(format!("writing to the spawner: {e}"))
+        })?;
+        drop(control);
+        match made.await {
+            Ok(Ok((made, pidfd))) => {
+                held.pidfd = Some(pidfd);
+                Ok((held, made))
+            }
+            Ok(Err(reason)) => Err(EngineError::Make(reason)),
+            Err(_) => Err(EngineError::Make("the spawner died".into())),
+        }
+    }
+
+    /// Waits until every container is proven gone.
+    pub async fn empty(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.state().living.is_empty() {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Says goodbye: the spawner ends everything and itself.
+    pub fn hang_up(&self) {
+        self.greeting.send_replace(Greeting::Gone);
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
+    }
+
+    async fn send(&self, request: &Request, fd: Option<&OwnedFd>) -> io::Result<()> {
+        let packet = request.encode();
+        let send = || socket::send(&self.socket, &packet, fd.map(AsFd::as_fd));
+        self.socket.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Asks for an end, from where nothing can be awaited.
+    fn kill(self: &Arc<Self>, id: ContainerId) {
+        let request = Request::Kill { id };
+        let sent = socket::send(&self.socket, &request.encode(), None);
+        if sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+            let link = Arc::clone(self);
+            tokio::spawn(async move { link.send(&request, None).await });
+        }
+    }
+
+    async fn listen(self: Arc<Self>) {
+        let reason = loop {
+            match self.receive().await {
+                Ok(Some((reply, fd))) => self.handle(reply, fd),
+                Ok(None) => break "closed".to_owned(),
+                Err(e) => break e.to_string(),
+            }
+        };
+        if !matches!(*self.greeting.borrow(), Greeting::Refused(_) | Greeting::Gone) {
+            tracing::warn!(reason, "the connection to the spawner is gone");
+            self.greeting.send_replace(Greeting::Gone);
+        }
+        self.forget_all();
+    }
+
+    async fn receive(&self) -> io::Result<Option<(Reply, Option<OwnedFd>)>> {
+        let receive = || socket::receive(&self.socket);
+        let Some((packet, fd)) = self.socket.async_io(Interest::READABLE, receive).await? else {
+            return Ok(None);
+        };
+        let reply = Reply::decode(&packet).map_err(io::Error::other)?;
+        Ok(Some((reply, fd)))
+    }
+
+    fn handle(&self, reply: Reply, fd: Option<OwnedFd>) {
+        match reply {
+            Reply::Hello { groups, enforced } => {
+                self.greeting.send_replace(Greeting::Works { groups, enforced });
+            }
+            Reply::Refused { reason } => {
+                self.greeting.send_replace(Greeting::Refused(reason));
+            }
+            Reply::Made { id, pid, uid } => {
+                // Nobody waits any more when the request was given up; its guard has asked for
+                // the end already.
+                let waiting = self.state().making.remove(&id);
+                if let (Some(waiting), Some(pidfd)) = (waiting, fd) {
+                    let _ = waiting.send(Ok((Made { pid, uid }, pidfd)));
+                }
+            }
+            Reply::Failed { id, reason } => {
+                let waiting = self.state().making.remove(&id);
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(Err(reason));
+                }
+                self.forget(id);
+            }
+            Reply::Gone { id, usage } => {
+                let waiting = self.state().living.remove(&id).flatten();
+                if let Some(waiting) = waiting {
+                    let _ = waiting.send(usage);
+                }
+                self.changed.notify_waiters();
+            }
+            Reply::Restarted => {
+                tracing::warn!("the spawner died and was started again");
+                self.forget_all();
+            }
+        }
+    }
+
+    fn forget(&self, id: ContainerId) {
+        let mut state = self.state();
+        state.making.remove(&id);
+        state.living.remove(&id);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    /// Containers die with their spawner. Dropping the senders wakes whoever waits.
+    fn forget_all(&self) {
+        let mut state = self.state();
+        state.making.clear();
+        state.living.clear();
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it holds the lock, and the maps are whole between any two lines.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Held {
+    /// Kills the container and waits for its last counters; `None` when the spawner is gone too.
+    pub async fn end(self) -> Option<Usage> {
+        let (answer, usage) = oneshot::channel();
+        match self.link.state().living.get_mut(&self.id) {
+            Some(waiting) => *waiting = Some(answer),
+            None => return None,
+        }
+        self.link.kill(self.id);
+        usage.await.ok()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        // At once, where this process may: the spawner has a queue. It does so as well, for a
+        // service that has given up its privileges, and then cleans up.
+        if let Some(pidfd) = &self.pidfd {
+            let _ = pidfd_send_signal(pidfd, Signal::KILL);
+        }
+        self.link.kill(self.id);
+    }
+}
+
+fn gone() -> EngineError {
+    EngineError::Unavailable("the spawner is gone; the service must be started again".into())
+}

@@ -1,0 +1,178 @@
+//! What the service and the spawner say to each other: one packet a message, each far below
+//! [`MAX_PACKET`], over an inherited `SOCK_SEQPACKET` socketpair.
+
+use oncebox_guest::wire::{Malformed, Reader, Usage, Writer};
+
+/// The longest packet either side accepts.
+pub const MAX_PACKET: usize = 4096;
+
+/// Names one container for as long as a service lives; never used twice.
+pub type ContainerId = u64;
+
+/// From the service to the spawner.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Make a container; the packet carries one descriptor, the guest's end of its control stream.
+    Make { id: ContainerId, limits: MakeLimits },
+    /// Kill a container, if it still lives. [`Reply::Gone`] follows in any case.
+    Kill { id: ContainerId },
+}
+
+/// The limits of one container, in the words of `ContainerSpec`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MakeLimits {
+    pub memory: u64,
+    pub cpu_millis: u32,
+    pub pids: u32,
+    pub tmp: u64,
+}
+
+/// From the spawner to the service.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The spawner works. `groups` supplementary groups could not be given up (an ordinary user
+    /// can't); `enforced` says whether cgroup limits hold.
+    Hello { groups: u32, enforced: bool },
+    /// The spawner can't work on this machine, and why.
+    Refused { reason: String },
+    /// A container was made; its guest speaks for itself from here on. `uid` is what it sees itself
+    /// as; the pid is for people.
+    Made { id: ContainerId, pid: u32, uid: u32 },
+    /// A container was not made, and nothing of it is left.
+    Failed { id: ContainerId, reason: String },
+    /// A container has ended and everything of it is gone, proven; its last counters.
+    Gone { id: ContainerId, usage: Usage },
+    /// The spawner died and a new one took its place: every container is dead.
+    Restarted,
+}
+
+const MAKE: u8 = 1;
+const KILL: u8 = 2;
+const HELLO: u8 = 65;
+const REFUSED: u8 = 66;
+const MADE: u8 = 67;
+const FAILED: u8 = 68;
+const GONE: u8 = 69;
+const RESTARTED: u8 = 70;
+
+impl Request {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(64);
+        let mut w = Writer::new(&mut packet);
+        match self {
+            Self::Make { id, limits } => {
+                w.u8(MAKE).u64(*id).u64(limits.memory).u32(limits.cpu_millis);
+                w.u32(limits.pids).u64(limits.tmp);
+            }
+            Self::Kill { id } => {
+                w.u8(KILL).u64(*id);
+            }
+        }
+        packet
+    }
+
+    /// # Errors
+    /// [`Malformed`] for anything that [`Request::encode`] does not make.
+    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(packet);
+        let request = match r.u8()? {
+            MAKE => Self::Make {
+                id: r.u64()?,
+                limits: MakeLimits {
+                    memory: r.u64()?,
+                    cpu_millis: r.u32()?,
+                    pids: r.u32()?,
+                    tmp: r.u64()?,
+                },
+            },
+            KILL => Self::Kill { id: r.u64()? },
+            _ => return Err(Malformed("unknown request")),
+        };
+        r.end()?;
+        Ok(request)
+    }
+}
+
+impl Reply {
+    pub fn encode(&self) -> Vec<u8> {
+        let mut packet = Vec::with_capacity(64);
+        let mut w = Writer::new(&mut packet);
+        match self {
+            Self::Hello { groups, enforced } => w.u8(HELLO).u32(*groups).flag(*enforced),
+            Self::Refused { reason } => w.u8(REFUSED).bytes(short(reason)),
+            Self::Made { id, pid, uid } => w.u8(MADE).u64(*id).u32(*pid).u32(*uid),
+            Self::Failed { id, reason } => w.u8(FAILED).u64(*id).bytes(short(reason)),
+            Self::Gone { id, usage } => {
+                w.u8(GONE).u64(*id);
+                usage.write(&mut w);
+                &mut w
+            }
+            Self::Restarted => w.u8(RESTARTED),
+        };
+        packet
+    }
+
+    /// # Errors
+    /// [`Malformed`] for anything that [`Reply::encode`] does not make.
+    pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
+        let mut r = Reader::new(packet);
+        let reply = match r.u8()? {
+            HELLO => Self::Hello { groups: r.u32()?, enforced: r.flag()? },
+            REFUSED => Self::Refused { reason: text(r.bytes()?) },
+            MADE => Self::Made { id: r.u64()?, pid: r.u32()?, uid: r.u32()? },
+            FAILED => Self::Failed { id: r.u64()?, reason: text(r.bytes()?) },
+            GONE => Self::Gone { id: r.u64()?, usage: Usage::read(&mut r)? },
+            RESTARTED => Self::Restarted,
+            _ => return Err(Malformed("unknown reply")),
+        };
+        r.end()?;
+        Ok(reply)
+    }
+}
+
+/// Reasons are sentences of ours; this only keeps a long path in one from breaking the packet.
+fn short(reason: &str) -> &[u8] {
+    &reason.as_bytes()[..reason.len().min(MAX_PACKET / 2)]
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn every_message_survives_the_trip() {
+        let limits = MakeLimits { memory: 1 << 40, cpu_millis: 500, pids: 64, tmp: 1 << 26 };
+        for request in [Request::Make { id: 7, limits }, Request::Kill { id: u64::MAX }] {
+            assert_eq!(Request::decode(&request.encode()), Ok(request));
+        }
+        let usage = Usage { cpu_ns: Some(1), oom_kills: Some(2), ..Usage::default() };
+        for reply in [
+            Reply::Hello { groups: 0, enforced: true },
+            Reply::Refused { reason: "no cgroups".into() },
+            Reply::Made { id: 1, pid: 2, uid: 1000 },
+            Reply::Failed { id: 1, reason: "x".repeat(MAX_PACKET / 2) },
+            Reply::Gone { id: 3, usage },
+            Reply::Restarted,
+        ] {
+            let packet = reply.encode();
+            assert!(packet.len() < MAX_PACKET);
+            assert_eq!(Reply::decode(&packet), Ok(reply));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_packet_is_a_message_or_an_error(packet: Vec<u8>) {
+            if let Ok(request) = Request::decode(&packet) {
+                prop_assert_eq!(request.encode(), packet.clone());
+            }
+            let _ = Reply::decode(&packet);
+        }
+    }
+}

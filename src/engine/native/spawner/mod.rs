@@ -1,0 +1,104 @@
+//! The spawner: the single-threaded privileged process that makes the native engine's containers.
+//!
+//! `serve` starts it once, from a sealed copy of its own program ([`launch`]). It is two processes:
+//! a *keeper* that does nothing but start the working spawner again when it dies, and the spawner
+//! itself ([`worker`]). Both hold the same end of one socketpair, so the service's connection
+//! outlives a spawner, and a service that has given up its privileges needs none to get a new one.
+
+mod birth;
+mod launch;
+mod template;
+mod uids;
+mod worker;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use rustix::process::{
+    Pid, Signal, WaitOptions, set_child_subreaper, set_parent_process_death_signal, waitpid,
+};
+
+use super::cgroup::Owner;
+use super::protocol::Reply;
+use super::{socket, sys};
+
+pub use launch::{Spawner, sealed};
+
+/// What the spawner may do on this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Privilege {
+    /// Root of the machine, or of the container the service runs in.
+    Root,
+    /// An ordinary user: root of a user namespace of its own.
+    User,
+}
+
+/// So many deaths within [`TOO_OFTEN_IN`] mean that a new spawner would die as well.
+const TOO_OFTEN: usize = 5;
+const TOO_OFTEN_IN: Duration = Duration::from_secs(10);
+
+/// The hidden subcommand. The connection to the service is standard input. `accept_unenforced`:
+/// the operator accepts that cgroup limits may not hold.
+#[must_use]
+pub fn spawner_main(accept_unenforced: bool) -> ExitCode {
+    let result = io::stdin().as_fd().try_clone_to_owned().and_then(|s| keep(s, accept_unenforced));
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            eprintln!("oncebox spawner: {e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Keeps one spawner alive until the service is gone.
+fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
+    let _ = rustix::thread::set_name(c"oncebox-keeper");
+    // Containers of a dead spawner become our children, so that no zombie stays.
+    set_child_subreaper(Some(rustix::process::getpid()))?;
+    let owner = Owner::this_process()?;
+    let mut deaths: Vec<Instant> = Vec::new();
+    loop {
+        let spawner = match sys::clone(0, None)? {
+            sys::Cloned::Child => {
+                let code = i32::from(spawn(&connection, &owner, accept_unenforced).is_err());
+                sys::exit_now(code);
+            }
+            sys::Cloned::Parent(pid, _) => pid,
+        };
+        if reap_until(spawner)? {
+            return Ok(());
+        }
+        deaths.retain(|death| death.elapsed() < TOO_OFTEN_IN);
+        deaths.push(Instant::now());
+        if deaths.len() > TOO_OFTEN {
+            return Err(io::Error::other("the spawner dies again and again"));
+        }
+        socket::send(&connection, &Reply::Restarted.encode(), None)?;
+    }
+}
+
+fn spawn(connection: &OwnedFd, owner: &Owner, accept_unenforced: bool) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let _ = rustix::thread::set_name(c"oncebox-spawner");
+    match worker::Worker::new(connection, owner, accept_unenforced) {
+        Ok(worker) => worker.run().inspect_err(|e| eprintln!("oncebox spawner: {e}")),
+        // A machine that can't run containers is an answer, not a death to be followed by another.
+        Err(e) => {
+            socket::send(connection, &Reply::Refused { reason: e.to_string() }.encode(), None)
+        }
+    }
+}
+
+/// Reaps every child until `spawner` has ended; whether it ended by itself.
+fn reap_until(spawner: Pid) -> io::Result<bool> {
+    loop {
+        match waitpid(None, WaitOptions::empty()) {
+            Ok(Some((pid, status))) if pid == spawner => return Ok(status.exit_status() == Some(0)),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! The system calls that no safe wrapper offers. The only unsafe code of the service.
+#![allow(unsafe_code)]
+
+use std::ffi::CStr;
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::process::Pid;
+
+/// `libc` has it too narrow.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Which side of [`clone`] this is.
+pub enum Cloned {
+    /// The new process, with a copy of everything.
+    Child,
+    /// The caller, with the child's pid and pidfd.
+    Parent(Pid, OwnedFd),
+}
+
+/// Makes a process in new namespaces (clone3(2)): `flags` are `CLONE_NEW*`, and `cgroup` is a
+/// directory of cgroup v2 to be born in.
+///
+/// The child goes on with a copy of this process's memory, so the caller must have one thread only:
+/// a lock held by another thread would stay locked for ever in the child.
+///
+/// # Errors
+/// What the kernel says.
+pub fn clone(flags: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Result<Cloned> {
+    let mut pidfd: RawFd = -1;
+    // SAFETY: all-zero bytes are a valid `clone_args`, a struct of integers.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    args.flags = (flags | libc::CLONE_PIDFD).cast_unsigned().into();
+    args.pidfd = (&raw mut pidfd).addr() as u64;
+    args.exit_signal = libc::SIGCHLD.cast_unsigned().into();
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd().cast_unsigned().into();
+    }
+    // SAFETY: `args` is initialised and outlives the call, `pidfd` outlives it and is where the
+    // kernel writes one int. Without CLONE_VM and without a stack the child runs on its own copy
+    // of this one, as after fork(2).
+    let pid =
+        unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<libc::clone_args>()) };
+    match pid {
+        -1 => Err(io::Error::last_os_error()),
+        0 => Ok(Cloned::Child),
+        pid => {
+            let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            let pid = pid.ok_or_else(|| io::Error::other("clone3 answered no pid"))?;
+            // SAFETY: the kernel has just opened this descriptor for us, and nothing else owns it.
+            Ok(Cloned::Parent(pid, unsafe { OwnedFd::from_raw_fd(pidfd) }))
+        }
+    }
+}
+
+/// Leaves namespaces behind for new ones (unshare(2)); `flags` are `CLONE_NEW*`.
+///
+/// # Errors
+/// What the kernel says.
+pub fn unshare(flags: i32) -> io::Result<()> {
+    // SAFETY: takes an integer; namespace flags touch no memory and no descriptor of this process.
+    check(unsafe { libc::unshare(flags) })
+}
+
+/// Replaces this process by the program behind `program` (execveat(2)), with one argument at most
+/// and an empty environment. Only returns when it failed.
+#[must_use]
+pub fn exec(program: BorrowedFd<'_>, name: &CStr, argument: Option<&CStr>) -> io::Error {
+    let argv = [name.as_ptr(), argument.map_or(std::ptr::null(), CStr::as_ptr), std::ptr::null()];
+    let envp = [std::ptr::null::<libc::c_char>()];
+    // SAFETY: both arrays end in a null pointer, their strings end in a zero byte, and all of them
+    // live until the call returns, which it only does when it failed.
+    unsafe {
+        libc::syscall(
+            libc::SYS_execveat,
+            program.as_raw_fd(),
+            c"".as_ptr(),
+            argv.as_ptr(),
+            envp.as_ptr(),
+            libc::AT_EMPTY_PATH,
+        );
+    }
+    io::Error::last_os_error()
+}
+
+/// Makes `to` a duplicate of `from` that survives exec, whatever `to` was before. For a process
+/// that is about to exec and whose own descriptors above 2 no longer matter.
+///
+/// # Errors
+/// What the kernel says.
+pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
+    // SAFETY: takes two integers. If `to` was open, its owner in this process is never used again:
+    // the caller execs or exits.
+    check(unsafe { libc::dup2(from.as_raw_fd(), to) })
+}
+
+/// Sets the loopback interface of this network namespace up (netdevice(7)).
+///
+/// # Errors
+/// What the kernel says.
+pub fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: all-zero bytes are a valid `ifreq`, a struct of integers and bytes.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = from.cast_signed();
+    }
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which outlives the call.
+    check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
+}
+
+/// Ends this process at once, without unwinding and without any handler (_exit(2)): the way out of
+/// a child made by [`clone`], whose copied guards belong to its parent.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: takes an integer and does not return.
+    unsafe { libc::_exit(code) }
+}
+
+fn check(result: libc::c_int) -> io::Result<()> {
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

@@ -1,0 +1,122 @@
+//! A guest played by a test, over an in-memory stream with the real frames: for what a real one
+//! does not do on demand.
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use oncebox_guest::wire::{self, HEADER_LEN, MAX_ORDER, Order, Posture, Report, Usage};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio_util::sync::CancellationToken;
+
+use super::{Channel, Container, Hold};
+
+/// Both ends: the service's, and the one the test plays.
+pub(crate) fn pair() -> (Channel, Guest) {
+    let (service, guest) = duplex(64 * 1024);
+    let (reader, writer) = tokio::io::split(service);
+    (Channel::new(reader, writer), Guest(guest))
+}
+
+/// A container whose guest has reported ready, its guest, and a token that is cancelled when the
+/// container has been killed.
+pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, CancellationToken) {
+    let (channel, mut guest) = pair();
+    let gone = CancellationToken::new();
+    guest.say(&Report::Ready(Posture::default())).await;
+    let hold = Box::new(Held { gone: gone.clone(), usage });
+    let container = Container::ready(channel, hold, |_| Ok(())).await;
+    let Ok(container) = container else { panic!("the guest was ready") };
+    (container, guest, gone)
+}
+
+/// What the engine would hold.
+pub(crate) struct Held {
+    pub(crate) gone: CancellationToken,
+    pub(crate) usage: Option<Usage>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.gone.cancel();
+    }
+}
+
+impl Hold for Held {
+    fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
+        async move { self.usage }.boxed()
+    }
+}
+
+/// The guest's end of the stream; dropping it closes the stream.
+pub(crate) struct Guest(DuplexStream);
+
+/// A job as the guest got it.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    pub(crate) head: wire::Job,
+    pub(crate) files: Vec<(String, bool, Vec<u8>)>,
+    pub(crate) stdin: Option<Vec<u8>>,
+}
+
+impl Guest {
+    pub(crate) async fn say(&mut self, report: &Report<'_>) {
+        let mut frame = Vec::new();
+        report.encode(&mut frame);
+        self.say_bytes(&frame).await;
+    }
+
+    /// Anything, also what is no frame. The service may be gone already.
+    pub(crate) async fn say_bytes(&mut self, bytes: &[u8]) {
+        let _ = self.try_say_bytes(bytes).await;
+    }
+
+    /// Whether the service still listened.
+    pub(crate) async fn try_say_bytes(&mut self, bytes: &[u8]) -> bool {
+        self.0.write_all(bytes).await.is_ok()
+    }
+
+    async fn hear(&mut self) -> (u8, Vec<u8>) {
+        let mut head = [0; HEADER_LEN];
+        self.0.read_exact(&mut head).await.unwrap();
+        let (kind, len) = wire::header(head, MAX_ORDER).unwrap();
+        let mut payload = vec![0; len];
+        self.0.read_exact(&mut payload).await.unwrap();
+        (kind, payload)
+    }
+
+    async fn data(&mut self, size: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while (bytes.len() as u64) < size {
+            let (kind, payload) = self.hear().await;
+            let Ok(Order::Data(chunk)) = Order::decode(kind, &payload) else {
+                panic!("expected data")
+            };
+            bytes.extend_from_slice(chunk);
+        }
+        bytes
+    }
+
+    /// Takes everything up to the word to go.
+    pub(crate) async fn take_job(&mut self) -> Taken {
+        let mut taken = Taken::default();
+        loop {
+            let (kind, payload) = self.hear().await;
+            match Order::decode(kind, &payload).unwrap() {
+                Order::Job(head) => taken.head = head,
+                Order::File { path, executable, size } => {
+                    let path = String::from_utf8(path.to_vec()).unwrap();
+                    let content = self.data(size).await;
+                    taken.files.push((path, executable, content));
+                }
+                Order::Stdin { size } => taken.stdin = Some(self.data(size).await),
+                Order::Go => return taken,
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+
+    /// Waits for the order to stop.
+    pub(crate) async fn told_to_stop(&mut self) {
+        let (kind, payload) = self.hear().await;
+        assert_eq!(Order::decode(kind, &payload), Ok(Order::Stop));
+    }
+}

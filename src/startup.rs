@@ -1,0 +1,264 @@
+//! The composition root: settings to engine, executor and HTTP, and the order of stopping.
+
+mod choose;
+mod privileges;
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::{App, HttpServer, web};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{error, info, warn};
+
+use crate::api::{self, Canary, Door, Readiness};
+use crate::config::{EngineChoice, Settings};
+use crate::engine::native::Spawner;
+use crate::engine::{Engine, EngineError};
+use crate::execution::limits::Limits;
+use crate::telemetry;
+pub use choose::{Chosen, NoEngine};
+pub(crate) use choose::{try_docker, try_native};
+
+/// For a request's head to arrive.
+const HEAD_DEADLINE: Duration = Duration::from_secs(5);
+/// For an idle connection.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// For cancelled executions to answer, and for the HTTP workers to stop.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// For the engine to prove that nothing is left.
+const CLOSE: Duration = Duration::from_secs(10);
+
+/// Serves until stopped by a signal. The whole life of the process: the spawner first, while there
+/// is one thread; then privileges go; then everything else.
+pub fn serve(settings: &Settings) -> ExitCode {
+    telemetry::start(settings.log_level, settings.log_format);
+    match prepare(settings).and_then(|(spawner, runtime)| runtime.block_on(run(settings, spawner)))
+    {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            eprintln!("oncebox: {why}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+type Spawned = Option<Result<Spawner, EngineError>>;
+
+fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), String> {
+    let spawner = launch_spawner(settings);
+    if let Some(user) = &settings.user {
+        privileges::become_user(user)?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    Ok((spawner, runtime.map_err(|e| format!("no threads: {e}"))?))
+}
+
+/// Starts the spawner where the settings may need it. To be called while there is one thread.
+pub(crate) fn launch_spawner(settings: &Settings) -> Spawned {
+    let wanted = settings.engine != EngineChoice::Docker;
+    wanted.then(|| Spawner::launch(&settings.accept_unenforced))
+}
+
+async fn run(settings: &Settings, spawner: Spawned) -> Result<(), String> {
+    let signals = Signals::of_this_process().map_err(|e| format!("no signals: {e}"))?;
+    let application = tokio::select! {
+        built = Application::build(settings, spawner) => built.map_err(|e| e.to_string())?,
+        () = signals.stop.cancelled() => return Ok(()),
+    };
+    application.run_until_stopped(&signals).await
+}
+
+/// What asks for an end: first to stop in order, then at once.
+#[derive(Debug, Clone, Default)]
+pub struct Signals {
+    pub stop: CancellationToken,
+    pub force: CancellationToken,
+}
+
+impl Signals {
+    /// SIGTERM and SIGINT: the first stops, the second forces.
+    fn of_this_process() -> io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let signals = Self::default();
+        let heard = signals.clone();
+        tokio::spawn(async move {
+            for token in [heard.stop, heard.force] {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(signals)
+    }
+}
+
+/// The service, listening.
+pub struct Application {
+    address: SocketAddr,
+    server: Server,
+    engine: Arc<dyn Engine>,
+    door: web::Data<Door>,
+    drain_timeout: Duration,
+}
+
+/// Why the service does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    NoEngine(#[from] NoEngine),
+    #[error("cannot listen on {address}: {error}; free it, or set HOST and PORT")]
+    Listen { address: SocketAddr, error: io::Error },
+}
+
+impl Application {
+    /// Chooses the engine, proves it with a canary, and listens. `spawner` is what was launched
+    /// before the process had threads.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub async fn build(settings: &Settings, spawner: Spawned) -> Result<Self, StartError> {
+        // Taken first: a port in use is known before any container is made.
+        let listener = listen(settings.address)?;
+        let chosen = choose::choose(settings, spawner).await?;
+        let engine = chosen.engine.clone();
+        let assembled = Self::assemble(settings, listener, chosen);
+        if assembled.is_err() {
+            engine.close().await;
+        }
+        assembled
+    }
+
+    fn assemble(
+        settings: &Settings,
+        listener: TcpListener,
+        chosen: Chosen,
+    ) -> Result<Self, StartError> {
+        let failed = |error| StartError::Listen { address: settings.address, error };
+        let address = listener.local_addr().map_err(failed)?;
+        announce(settings, &chosen, address);
+        let door = web::Data::new(Door {
+            executor: chosen.executor,
+            readiness: Readiness {
+                engine: chosen.engine.name().to_string(),
+                reason: chosen.reason,
+                image: chosen.image.to_string(),
+                canary: Canary { passed: true, seconds: chosen.canary.as_secs_f64() },
+            },
+            max_body: settings.max_body,
+            cancel: CancellationToken::new(),
+            inside: TaskTracker::new(),
+        });
+        let shared = door.clone();
+        let server = HttpServer::new(move || {
+            App::new()
+                .wrap(from_fn(api::middleware))
+                .app_data(shared.clone())
+                .configure(api::routes)
+        })
+        .disable_signals()
+        .client_request_timeout(HEAD_DEADLINE)
+        .keep_alive(KEEP_ALIVE)
+        // A client that leaves drops its handler, and that kills its container.
+        .h1_allow_half_closed(false)
+        .shutdown_timeout(LAST_ANSWERS.as_secs())
+        .listen(listener)
+        .map_err(failed)?
+        .run();
+        let drain_timeout = settings.drain_timeout;
+        Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
+    }
+
+    /// The port it listens on.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Serves until asked to stop, then drains: no more is taken, what runs may finish until the
+    /// drain deadline and is cancelled then, and the engine proves that nothing is left.
+    ///
+    /// # Errors
+    /// A sentence when the end was forced, or when HTTP ended by itself.
+    pub async fn run_until_stopped(self, signals: &Signals) -> Result<(), String> {
+        let Self { server, engine, door, drain_timeout, .. } = self;
+        let handle = server.handle();
+        let mut server = tokio::spawn(server);
+        tokio::select! {
+            () = signals.stop.cancelled() => {}
+            ended = &mut server => {
+                engine.close().await;
+                return Err(format!("HTTP ended by itself: {ended:?}"));
+            }
+        }
+        let orderly = async {
+            info!("stopping: running scripts have {} s to finish", drain_timeout.as_secs_f64());
+            drain(&door, drain_timeout).await;
+            handle.stop(true).await;
+            if timeout(CLOSE, engine.close()).await.is_err() {
+                warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
+            }
+            info!("stopped");
+        };
+        tokio::select! {
+            () = orderly => Ok(()),
+            () = signals.force.cancelled() => Err("stopped by force".into()),
+        }
+    }
+}
+
+/// Lets those inside finish, and cancels them at the deadline.
+async fn drain(door: &Door, deadline: Duration) {
+    door.inside.close();
+    door.executor.close();
+    if timeout(deadline, door.inside.wait()).await.is_ok() {
+        return;
+    }
+    warn!("cancelling {} executions that are still running", door.inside.len());
+    door.cancel.cancel();
+    if timeout(LAST_ANSWERS, door.inside.wait()).await.is_err() {
+        error!("{} executions did not end when cancelled", door.inside.len());
+    }
+}
+
+fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let failed = |error| StartError::Listen { address, error };
+    let listener = TcpListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+/// The start-up log: what a newcomer needs to know, down to the line to try.
+fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let Limits { timeout, memory, cpu_millis, pids, tmp, output } = settings.ceilings.default;
+    info!("engine {}: {}", chosen.engine.name(), telemetry::clean(&chosen.reason));
+    info!("image {}, first script ran in {:.1?}", chosen.image, chosen.canary);
+    info!(
+        "limits {:?}, {} MiB memory, {} cores, {pids} processes, {} MiB /tmp, {} MiB output; \
+         {} at once",
+        timeout,
+        mib(memory),
+        f64::from(cpu_millis) / 1000.0,
+        mib(tmp),
+        mib(output),
+        settings.admission.max_concurrent
+    );
+    info!("listening on http://{address}");
+    info!(
+        "try: curl -s {address}/execute -H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
+    );
+}
+
+#[cfg(test)]
+mod tests;

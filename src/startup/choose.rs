@@ -1,0 +1,167 @@
+//! Which engine, and the proof that it runs scripts: a canary in a real container.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::config::{EngineChoice, Settings};
+use crate::engine::docker::{DockerEngine, DockerOptions};
+use crate::engine::native::{NativeEngine, Spawner};
+use crate::engine::{Engine, EngineError, EngineName};
+use crate::execution::outcome::Status;
+use crate::execution::request::{AskedLimits, Execution};
+use crate::execution::{Executor, Failure};
+use crate::registry::{ImageError, Reference};
+
+/// For an engine to start and to run the canary.
+const DEADLINE: Duration = Duration::from_secs(60);
+const CANARY: &str = "echo oncebox";
+
+/// An engine that has run the canary, and why it is this one.
+pub struct Chosen {
+    pub engine: Arc<dyn Engine>,
+    pub executor: Arc<Executor>,
+    pub image: Reference,
+    pub reason: String,
+    /// How long the canary took.
+    pub canary: Duration,
+}
+
+/// No engine can run scripts here.
+#[derive(Debug, thiserror::Error)]
+pub enum NoEngine {
+    #[error("the engine {name} (named by ENGINE) can't run scripts here: {reason}\n{HELP}")]
+    Named { name: EngineName, reason: String },
+    #[error("no engine can run scripts here\n  native: {native}\n  docker: {docker}\n{HELP}")]
+    Neither { native: String, docker: String },
+}
+
+const HELP: &str = "`oncebox doctor` prints the whole check list and how to mend what is missing";
+
+/// Picks the engine as the settings say. `spawner` is `None` where it was not asked for.
+///
+/// # Errors
+/// [`NoEngine`] with each engine's own reason.
+pub(super) async fn choose(
+    settings: &Settings,
+    spawner: Option<Result<Spawner, EngineError>>,
+) -> Result<Chosen, NoEngine> {
+    let named = |name| move |reason| NoEngine::Named { name, reason };
+    match settings.engine {
+        EngineChoice::Native => {
+            let reason = "named by ENGINE".into();
+            try_native(settings, spawner, reason).await.map_err(named(EngineName::Native))
+        }
+        EngineChoice::Docker => {
+            let reason = "named by ENGINE".into();
+            try_docker(settings, reason).await.map_err(named(EngineName::Docker))
+        }
+        EngineChoice::Auto => {
+            let reason = "its self-check passed, and it needs no daemon".into();
+            let native = match try_native(settings, spawner, reason).await {
+                Ok(chosen) => return Ok(chosen),
+                Err(native) => native,
+            };
+            let reason = format!("Docker answers, and the native engine can't be used: {native}");
+            try_docker(settings, reason)
+                .await
+                .map_err(|docker| NoEngine::Neither { native, docker })
+        }
+    }
+}
+
+/// Starts the native engine and runs the canary on it.
+pub(crate) async fn try_native(
+    settings: &Settings,
+    spawner: Option<Result<Spawner, EngineError>>,
+    reason: String,
+) -> Result<Chosen, String> {
+    let starting = async {
+        let spawner = spawner
+            .unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
+        NativeEngine::start(spawner).await
+    };
+    let engine = within(starting).await.map_err(|e| e.to_string())?;
+    prove(settings, engine, "host", reason).await
+}
+
+/// Starts the Docker engine and runs the canary on it.
+pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
+    let options =
+        DockerOptions { host: settings.docker_host.clone(), runtime: settings.runtime.clone() };
+    let engine = within(DockerEngine::start(options)).await.map_err(|e| e.to_string())?;
+    prove(settings, engine, "alpine:latest", reason).await
+}
+
+async fn within<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+    let slow = || EngineError::Slow(format!("it did not start within {} s", DEADLINE.as_secs()));
+    timeout(DEADLINE, work).await.map_err(|_| slow())?
+}
+
+/// Runs the canary; an engine that can't is closed again.
+pub(super) async fn prove(
+    settings: &Settings,
+    engine: Arc<dyn Engine>,
+    default_image: &str,
+    reason: String,
+) -> Result<Chosen, String> {
+    let image = match &settings.base_image {
+        Some(image) => image.clone(),
+        None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
+    };
+    let executor = Arc::new(Executor::new(
+        engine.clone(),
+        image.clone(),
+        settings.ceilings,
+        settings.admission,
+    ));
+    let began = Instant::now();
+    let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {
+        Err(format!("the first script did not end within {} s", DEADLINE.as_secs()))
+    });
+    match passed {
+        Ok(()) => Ok(Chosen { engine, executor, image, reason, canary: began.elapsed() }),
+        Err(why) => {
+            engine.close().await;
+            Err(why)
+        }
+    }
+}
+
+async fn canary(executor: &Executor) -> Result<(), String> {
+    let execution = Execution {
+        id: Uuid::now_v7(),
+        script: Bytes::from_static(CANARY.as_bytes()),
+        stdin: None,
+        image: None,
+        language: None,
+        args: vec![],
+        env: vec![],
+        files: vec![],
+        outputs: vec![],
+        limits: AskedLimits::default(),
+    };
+    let outcome = match executor.run(execution, &CancellationToken::new()).await {
+        Ok(outcome) => outcome,
+        Err(Failure::Image(ImageError::NotFound(image))) => {
+            return Err(format!(
+                "the image {image} was not found; fetch it first, or name another by BASE_IMAGE"
+            ));
+        }
+        Err(failure) => return Err(failure.to_string()),
+    };
+    if outcome.status == Status::Completed && outcome.stdout.bytes == b"oncebox\n" {
+        return Ok(());
+    }
+    let mut why = format!("`{CANARY}` did not run as it must: exit code {}", outcome.exit_code);
+    let said = crate::telemetry::clean(&String::from_utf8_lossy(&outcome.stderr.bytes));
+    if !said.is_empty() {
+        let _ = write!(why, ", {said}");
+    }
+    Err(why)
+}
