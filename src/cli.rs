@@ -6,13 +6,16 @@ use std::process::ExitCode;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Flags, KEYS, Key, Machine, Settings};
-use crate::{doctor, engine, startup};
-
-/// A flag of the hidden subcommand; not to be mistaken for the setting, which is a list.
-const ACCEPT_UNENFORCED: &str = "unenforced";
+use crate::engine::native;
+use crate::{doctor, startup};
 
 /// Runs what the arguments say.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // Our own re-execution, which no one else should find: its arguments are ours alone.
+    if args.get(1).is_some_and(|name| name == "spawner") {
+        return native::spawner_main(args.get(2).is_some_and(|arg| arg == "--unenforced"));
+    }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
         Err(told) => {
@@ -22,9 +25,6 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
-    if name == "spawner" {
-        return engine::native::spawner_main(matches.get_flag(ACCEPT_UNENFORCED));
-    }
     match Settings::load(&flags(matches), |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
         Ok(settings) => startup::serve(&settings),
@@ -48,11 +48,6 @@ fn command() -> Command {
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
-        )
-        .subcommand(
-            Command::new("spawner").hide(true).arg(
-                Arg::new(ACCEPT_UNENFORCED).long(ACCEPT_UNENFORCED).action(ArgAction::SetTrue),
-            ),
         )
 }
 

@@ -43,7 +43,7 @@ impl fmt::Display for Check {
 pub fn run(settings: &Settings) -> ExitCode {
     // First, while there is one thread.
     let spawner = Spawner::launch(&settings.accept_unenforced);
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
             eprintln!("oncebox: no runtime: {e}");

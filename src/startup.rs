@@ -62,9 +62,9 @@ fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), St
 }
 
 /// Starts the spawner where the settings may need it. To be called while there is one thread.
-pub(crate) fn launch_spawner(settings: &Settings) -> Spawned {
-    let wanted = settings.engine != EngineChoice::Docker;
-    wanted.then(|| Spawner::launch(&settings.accept_unenforced))
+fn launch_spawner(settings: &Settings) -> Spawned {
+    let needed = settings.engine != EngineChoice::Docker;
+    needed.then(|| Spawner::launch(&settings.accept_unenforced))
 }
 
 async fn run(settings: &Settings, spawner: Spawned) -> Result<(), String> {

@@ -1,12 +1,13 @@
 //! Logs: one line per event, one name per thing, never a script's contents.
 
 use std::io::IsTerminal;
+use std::time::Duration;
 
 use tracing::{Level, debug, error, info};
 use tracing_subscriber::EnvFilter;
 use uuid::Uuid;
 
-use crate::api::{Problem, status};
+use crate::api::Problem;
 use crate::config::LogFormat;
 use crate::execution::outcome::Outcome;
 
@@ -39,6 +40,11 @@ pub fn clean(text: &str) -> String {
     clean
 }
 
+/// With three digits after the point: finer ones would be noise.
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e6).round() / 1e3
+}
+
 /// A request that got no answer: loud where the fault is ours.
 pub fn problem(request_id: &str, problem: &Problem) {
     let Problem { status, code, fault, .. } = problem;
@@ -49,7 +55,7 @@ pub fn problem(request_id: &str, problem: &Problem) {
     }
 }
 
-/// An execution until it has its line in the log. Dropped without one, the client has left.
+/// An execution until it has its one line in the log. Dropped without it, the client has left.
 pub struct Watched {
     id: Uuid,
     request_id: String,
@@ -69,13 +75,13 @@ impl Watched {
             request_id = self.request_id,
             image = clean(&outcome.image),
             digest = outcome.image_digest.as_deref().unwrap_or("none"),
-            status = status(outcome.status),
+            status = outcome.status.name(),
             exit_code = outcome.exit_code,
             stdout_bytes = outcome.stdout.total,
             stderr_bytes = outcome.stderr.total,
-            queued_s = outcome.timings.queued.as_secs_f64(),
-            prepared_s = outcome.timings.prepared.as_secs_f64(),
-            ran_s = outcome.timings.ran.as_secs_f64(),
+            queued_ms = milliseconds(outcome.timings.queued),
+            prepared_ms = milliseconds(outcome.timings.prepared),
+            ran_ms = milliseconds(outcome.timings.ran),
             "execution ended"
         );
     }

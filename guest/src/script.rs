@@ -2,7 +2,7 @@
 
 use std::ffi::{CString, OsStr};
 use std::fs::File;
-use std::io::{self, PipeReader, PipeWriter, Write};
+use std::io::{self, PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -136,7 +136,7 @@ fn run_first(programs: &[Program], env: &Strings) -> Failure {
     for program in programs {
         for path in &program.paths {
             let mut error = sys::exec(path, &program.argv, env);
-            if error.raw_os_error() == Some(sys::ENOEXEC) {
+            if error.raw_os_error() == Some(sys::ENOEXEC) && !names_interpreter(path) {
                 error = run_by_shell(path, &program.args, env);
             }
             let mut failure = Failure::of(&program.name, &error);
@@ -153,6 +153,14 @@ fn run_first(programs: &[Program], env: &Strings) -> Failure {
         Failure::of(name, &io::Error::from_raw_os_error(sys::ENOENT))
     };
     worst.unwrap_or_else(nothing)
+}
+
+/// Begins with `#!`: then it was the interpreter that the kernel could not load.
+fn names_interpreter(path: &CString) -> bool {
+    let mut head = [0; 2];
+    File::open(OsStr::from_bytes(path.to_bytes()))
+        .and_then(|mut file| file.read_exact(&mut head))
+        .is_ok_and(|()| head == *b"#!")
 }
 
 /// A file that may be run and names no interpreter is a shell script (execvp(3)).

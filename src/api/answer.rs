@@ -8,7 +8,7 @@ use oncebox_guest::wire::SkipReason;
 use serde::Serialize;
 
 use crate::engine::ResultFile;
-use crate::execution::outcome::{LimitHit, Outcome, Status};
+use crate::execution::outcome::{LimitHit, Outcome};
 
 /// The JSON document. Times are in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
@@ -32,7 +32,7 @@ pub(super) struct Answer {
     stdout_truncated: bool,
     stderr_truncated: bool,
     execution_time: f64,
-    /// One sentence where it was no success.
+    /// One sentence where the script did not end by itself.
     error: Option<String>,
     image: String,
     /// `null` for the image `host`.
@@ -102,11 +102,10 @@ enum Content {
 
 impl From<Outcome> for Answer {
     fn from(outcome: Outcome) -> Self {
-        let error = error(&outcome);
         Self {
             id: outcome.id.to_string(),
-            status: status(outcome.status),
-            success: error.is_none(),
+            status: outcome.status.name(),
+            success: outcome.success(),
             exit_code: outcome.exit_code,
             signal: outcome.signal,
             stdout_bytes: outcome.stdout.total,
@@ -122,10 +121,10 @@ impl From<Outcome> for Answer {
                 None => Stderr::Base64(STANDARD.encode(&outcome.stderr.bytes)),
             },
             execution_time: seconds(outcome.execution_time),
-            error,
+            error: outcome.error,
             image: outcome.image,
             image_digest: outcome.image_digest,
-            limits_hit: outcome.limits_hit.into_iter().map(limit).collect(),
+            limits_hit: outcome.limits_hit.into_iter().map(LimitHit::name).collect(),
             usage: Usage {
                 cpu_time: outcome.usage.cpu_time.map(seconds),
                 max_memory_bytes: outcome.usage.max_memory_bytes,
@@ -139,41 +138,6 @@ impl From<Outcome> for Answer {
             files: outcome.files.into_iter().map(file).collect(),
         }
     }
-}
-
-/// A status by its name in the API.
-#[must_use]
-pub fn status(status: Status) -> &'static str {
-    match status {
-        Status::Completed => "completed",
-        Status::Signaled => "signaled",
-        Status::TimedOut => "timed_out",
-        Status::OutOfMemory => "out_of_memory",
-        Status::Cancelled => "cancelled",
-    }
-}
-
-fn limit(limit: LimitHit) -> &'static str {
-    match limit {
-        LimitHit::Memory => "memory",
-        LimitHit::Pids => "pids",
-        LimitHit::Tmp => "tmp",
-        LimitHit::Output => "output",
-    }
-}
-
-fn error(outcome: &Outcome) -> Option<String> {
-    let sentence = match outcome.status {
-        Status::Completed if outcome.exit_code == 0 => return None,
-        Status::Completed => format!("the script exited with code {}", outcome.exit_code),
-        Status::Signaled => {
-            format!("{} ended the script", outcome.signal.as_deref().unwrap_or("a signal"))
-        }
-        Status::TimedOut => "the script was still running at its timeout".into(),
-        Status::OutOfMemory => "the script needed more memory than its limit".into(),
-        Status::Cancelled => "the execution was cancelled".into(),
-    };
-    Some(sentence)
 }
 
 fn file(ResultFile { path, content }: ResultFile) -> File {
@@ -208,7 +172,7 @@ mod tests {
 
     use super::*;
     use crate::engine::ResultContent;
-    use crate::execution::outcome;
+    use crate::execution::outcome::{self, Status};
     use crate::execution::output::Captured;
 
     fn captured(bytes: &[u8], total: u64) -> Captured {
@@ -223,6 +187,7 @@ mod tests {
             status: Status::Completed,
             exit_code: 0,
             signal: None,
+            error: None,
             stdout: captured(b"hello\n", 6),
             stderr: captured(b"", 0),
             execution_time: Duration::from_nanos(1_234_567),
@@ -254,29 +219,12 @@ mod tests {
             status: Status::Signaled,
             exit_code: 139,
             signal: Some("SIGSEGV".into()),
+            error: Some("The script was ended by SIGSEGV.".into()),
             stdout: captured(b"\xfe\xff", 4),
             limits_hit: vec![LimitHit::Memory, LimitHit::Pids, LimitHit::Tmp, LimitHit::Output],
             image_digest: None,
             files: vec![],
             ..example()
         }));
-    }
-
-    #[test]
-    fn every_status_has_a_name_and_only_success_no_sentence() {
-        let all = [
-            Status::Completed,
-            Status::Signaled,
-            Status::TimedOut,
-            Status::OutOfMemory,
-            Status::Cancelled,
-        ];
-        let answers = all.map(|status| {
-            let exit_code = if status == Status::Completed { 3 } else { 137 };
-            let answer = Answer::from(Outcome { status, exit_code, ..example() });
-            assert!(!answer.success);
-            (answer.status, answer.error)
-        });
-        insta::assert_json_snapshot!(answers);
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::fields::{Pairs, given, given_bytes, given_seconds};
+use super::fields::{Object, Pairs, given, given_bytes, given_count, given_seconds, objects};
 use super::problem::Problem;
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -32,6 +32,7 @@ pub struct ExecuteRequest {
     pub language: Option<String>,
     pub args: Vec<String>,
     pub env: Pairs,
+    #[serde(deserialize_with = "objects")]
     pub files: Vec<RequestFile>,
     pub outputs: Vec<String>,
     #[serde(deserialize_with = "given_seconds")]
@@ -40,7 +41,7 @@ pub struct ExecuteRequest {
     pub memory_limit: Option<Size>,
     #[serde(deserialize_with = "given")]
     pub cpu_limit: Option<Cpu>,
-    #[serde(deserialize_with = "given")]
+    #[serde(deserialize_with = "given_count")]
     pub pids_limit: Option<u32>,
     #[serde(deserialize_with = "given")]
     pub tmp_size: Option<Size>,
@@ -68,7 +69,7 @@ impl ExecuteRequest {
     /// 400 with line and column, and with the field's path where the document is JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let request = serde_path_to_error::deserialize(&mut deserializer)
+        let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
             .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
         deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
         Ok(request)

@@ -1,8 +1,10 @@
 //! How the fields of a request are read where serde's own ways are not strict enough.
 
 use std::fmt;
+use std::marker::PhantomData;
 
 use bytes::Bytes;
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
 
 use crate::execution::quantity::Seconds;
@@ -27,8 +29,48 @@ pub(super) fn given_bytes<'de, D: Deserializer<'de>>(
 pub(super) fn given_seconds<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Seconds>, D::Error> {
-    let number = f64::deserialize(deserializer)?;
+    let number = f64::deserialize(deserializer)
+        .map_err(|_| D::Error::custom("write a number of seconds, such as 2.5"))?;
     number.to_string().parse().map(Some).map_err(D::Error::custom)
+}
+
+/// As [`given`], for a whole number.
+pub(super) fn given_count<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<u32>, D::Error> {
+    let number = u32::deserialize(deserializer);
+    number.map(Some).map_err(|_| D::Error::custom("write a whole number, such as 64"))
+}
+
+/// A JSON object and nothing else: serde's structs would also be read from an array, by position.
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Map<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Map<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Map(PhantomData))
+    }
+}
+
+/// A list of [`Object`]s.
+pub(super) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(item)| item).collect())
 }
 
 /// Names and values in the order given. A map that names one key twice keeps both, for the door

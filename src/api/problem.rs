@@ -25,24 +25,23 @@ pub struct Problem {
     pub detail: String,
     /// The path of the request's field that is wrong, such as `files[2].path`.
     pub field: Option<String>,
-    pub retry_after: Option<Duration>,
-    /// The methods this address knows, for 405.
-    pub allow: Option<&'static str>,
+    pub header: Option<Header>,
     /// What really happened, where that is our fault: for the log only.
     pub fault: Option<String>,
 }
 
+/// What a problem says in a header of its response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Header {
+    /// For 429 and 503.
+    RetryAfter(Duration),
+    /// The methods an address knows, for 405.
+    Allow(&'static str),
+}
+
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            status,
-            code,
-            detail: detail.into(),
-            field: None,
-            retry_after: None,
-            allow: None,
-            fault: None,
-        }
+        Self { status, code, detail: detail.into(), field: None, header: None, fault: None }
     }
 
     /// A field of the request that the caller must change.
@@ -57,7 +56,7 @@ impl Problem {
     pub fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
         let detail = format!("this address takes {allow}, not {method}");
         Self {
-            allow: Some(allow),
+            header: Some(Header::Allow(allow)),
             ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
         }
     }
@@ -88,19 +87,22 @@ impl Problem {
     }
 
     fn retry(self, after: Duration) -> Self {
-        Self { retry_after: Some(after), ..self }
+        Self { header: Some(Header::RetryAfter(after)), ..self }
     }
 
     /// The response, for the request with this id.
     pub fn respond(&self, request_id: &RequestId) -> HttpResponse {
         let mut response = HttpResponse::build(self.status);
-        if let Some(after) = self.retry_after {
+        match self.header {
             // Whole seconds, rounded up: never earlier than meant, never 0.
-            let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
-            response.insert_header((header::RETRY_AFTER, seconds.max(1)));
-        }
-        if let Some(allow) = self.allow {
-            response.insert_header((header::ALLOW, allow));
+            Some(Header::RetryAfter(after)) => {
+                let seconds = after.as_secs() + u64::from(after.subsec_nanos() > 0);
+                response.insert_header((header::RETRY_AFTER, seconds.max(1)));
+            }
+            Some(Header::Allow(methods)) => {
+                response.insert_header((header::ALLOW, methods));
+            }
+            None => {}
         }
         response.content_type("application/problem+json").json(Document {
             r#type: "about:blank",
@@ -156,12 +158,18 @@ impl From<Failure> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(Rejection { code, field, detail }: Rejection) -> Self {
-        let status = match code {
+        match code {
             // Valid, and yet it does not fit into a container.
-            "files_refused" => StatusCode::UNPROCESSABLE_ENTITY,
-            _ => StatusCode::BAD_REQUEST,
-        };
-        Self { status, ..Self::field(code, field, detail) }
+            "files_refused" => Self {
+                status: StatusCode::UNPROCESSABLE_ENTITY,
+                ..Self::field(code, field, detail)
+            },
+            "limit_exceeded" => {
+                let setting = format!("the operator's MAX_{} sets it", field.to_uppercase());
+                Self::field(code, field, format!("{detail}; {setting}"))
+            }
+            _ => Self::field(code, field, detail),
+        }
     }
 }
 
@@ -235,12 +243,9 @@ mod tests {
 
     #[actix_web::test]
     async fn a_rejection_names_code_field_and_way_out() {
-        let (head, body) = document(Problem::field(
-            "limit_exceeded",
-            "timeout",
-            "600 seconds is above the ceiling of 300; ask for less",
-        ))
-        .await;
+        let detail = "600 s is more than the ceiling of 300 s".to_owned();
+        let rejection = Rejection { code: "limit_exceeded", field: "timeout", detail };
+        let (head, body) = document(rejection.into()).await;
         assert_eq!(head.headers().get("content-type").unwrap(), "application/problem+json");
         insta::assert_json_snapshot!(body);
     }
@@ -249,10 +254,8 @@ mod tests {
     async fn busy_says_when_to_come_back() {
         let busy = |code| Failure::Busy { code, retry_after: Duration::from_millis(1200) };
         let (head, _) = document(busy("queue_full").into()).await;
-        assert_eq!(
-            (head.status().as_u16(), &head.headers()["retry-after"]),
-            (429, &"2".parse().unwrap())
-        );
+        assert_eq!(head.status().as_u16(), 429);
+        assert_eq!(head.headers().get("retry-after").unwrap(), "2");
         let (head, _) = document(busy("queue_timeout").into()).await;
         assert_eq!(head.status().as_u16(), 503);
         let (head, body) = document(Problem::draining()).await;

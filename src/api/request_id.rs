@@ -1,7 +1,9 @@
-//! The id that ties a response to its log lines.
+//! What every request passes first: the id that ties a response to its log lines, and the limits of
+//! its head.
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage};
@@ -12,6 +14,9 @@ use crate::telemetry;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 128;
+/// Bytes of a request's address, and of all its headers.
+const MAX_URI: usize = 8 * 1024;
+const MAX_HEADERS: usize = 32 * 1024;
 
 /// The caller's own id where it is safe to repeat, else a new one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +57,10 @@ pub async fn middleware(
     let named = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
     let id = named.and_then(RequestId::accept).unwrap_or_default();
     request.extensions_mut().insert(id.clone());
-    let mut response = next.call(request).await?.map_into_boxed_body();
+    let mut response = match head_problem(&request) {
+        Some(problem) => request.error_response(problem),
+        None => next.call(request).await?.map_into_boxed_body(),
+    };
     if let Some(error) = response.response().error() {
         let problem = error
             .as_error::<Problem>()
@@ -65,6 +73,21 @@ pub async fn middleware(
         response.headers_mut().insert(HEADER, value);
     }
     Ok(response)
+}
+
+/// A head that is larger than any honest one. Past 128 KiB the server itself answers 431.
+fn head_problem(request: &ServiceRequest) -> Option<Problem> {
+    if request.uri().to_string().len() > MAX_URI {
+        let detail = format!("the address is longer than {MAX_URI} bytes");
+        return Some(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail));
+    }
+    let sizes = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
+    if sizes.sum::<usize>() > MAX_HEADERS {
+        let detail = format!("the headers are larger than {MAX_HEADERS} bytes");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Some(Problem::new(status, "headers_too_large", detail));
+    }
+    None
 }
 
 #[cfg(test)]

@@ -46,7 +46,7 @@ pub const KEYS: &[Key] = &[
     key("engine", Some("auto"), "NAME", "What makes the containers: auto, native or docker"),
     key("docker_host", None, "URL", "Docker's socket; unix:///var/run/docker.sock by default"),
     key("runtime", None, "NAME", "Docker's runtime, such as runsc, crun or kata"),
-    key("accept_unenforced", None, "LIMITS", "Limits this host need not enforce: memory,cpu,pids"),
+    key("accept_unenforced", None, "memory,cpu,pids", "Run where no cgroup enforces these limits"),
     Key {
         name: "user_name",
         short_flag: Some("user"),

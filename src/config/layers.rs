@@ -52,7 +52,7 @@ pub(super) fn read(
             Some(DEFAULT) | None => Origin::Default,
             Some(file) => Origin::File(file.to_owned()),
         };
-        layered.insert(key.name, (as_text(key.variable(), value, &origin)?, origin));
+        layered.insert(key.name, (value.kind.to_string(), origin));
     }
     Ok(layered)
 }
@@ -101,27 +101,30 @@ fn read_file(path: &str, required: bool) -> Result<Layer, SettingsError> {
     let values =
         File::from_str(&text, FileFormat::Toml).collect().map_err(|e| failed(e.to_string()))?;
     let origin = path.to_owned();
-    if let Some(key) = values.keys().find(|name| !KEYS.iter().any(|key| key.name == **name)) {
-        return Err(SettingsError::Unknown { key: key.clone(), origin: Origin::File(origin) });
+    let mut layer = Map::new();
+    for (name, value) in values {
+        let from = Origin::File(origin.clone());
+        if !KEYS.iter().any(|key| key.name == name) {
+            return Err(SettingsError::Unknown { key: name, origin: from });
+        }
+        let text = as_text(&value).ok_or_else(|| SettingsError::Value {
+            name: name.to_uppercase(),
+            value: value.kind.to_string(),
+            origin: from,
+            rule: "write a text, a number, true, false or a list of texts".into(),
+        })?;
+        layer.insert(name, Value::new(Some(&origin), text));
     }
-    let marked = values.into_iter().map(|(k, v)| (k, Value::new(Some(&origin), v.kind)));
-    Ok(Layer(marked.collect()))
+    Ok(Layer(layer))
 }
 
 /// Every value is read from its text, so that `8080` and `"8080"` are one.
-fn as_text(name: String, value: &Value, origin: &Origin) -> Result<String, SettingsError> {
-    let text = |value: &Value| match &value.kind {
-        ValueKind::Nil | ValueKind::Table(_) | ValueKind::Array(_) => None,
+fn as_text(value: &Value) -> Option<String> {
+    match &value.kind {
+        ValueKind::Nil | ValueKind::Table(_) => None,
+        ValueKind::Array(items) => {
+            items.iter().map(as_text).collect::<Option<Vec<_>>>().map(|texts| texts.join(","))
+        }
         simple => Some(simple.to_string()),
-    };
-    let whole = match &value.kind {
-        ValueKind::Array(items) => items.iter().map(text).collect::<Option<Vec<_>>>(),
-        _ => text(value).map(|text| vec![text]),
-    };
-    whole.map(|items| items.join(",")).ok_or_else(|| SettingsError::Value {
-        name,
-        value: value.kind.to_string(),
-        origin: origin.clone(),
-        rule: "write a text, a number, true or false".into(),
-    })
+    }
 }

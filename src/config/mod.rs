@@ -16,6 +16,7 @@ pub use layers::Flags;
 pub use machine::Machine;
 
 use crate::engine::native::Unenforced;
+use crate::execution::Rejection;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::{Ceilings, Limits};
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -32,7 +33,7 @@ pub struct Settings {
     pub docker_host: Option<String>,
     /// Docker's runtime; `None` is the daemon's own default.
     pub runtime: Option<String>,
-    /// Limits the native engine may leave unenforced, where the host can't enforce them.
+    /// Limits that need not hold where the host can't enforce them; native engine only.
     pub accept_unenforced: Vec<Unenforced>,
     /// `None` keeps the user the service was started as.
     pub user: Option<User>,
@@ -154,10 +155,13 @@ fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
         output: values.need("max_output_limit", size)?,
     };
     let ceilings = Ceilings { default, max };
-    ceilings.hold(&AskedLimits::default()).map_err(|rejection| {
-        let ceiling = values.describe(&format!("max_{}", rejection.field));
-        let rule = format!("{}; the ceiling is {ceiling}", rejection.detail);
-        values.refused(rejection.field, &rule)
+    ceilings.hold(&AskedLimits::default()).map_err(|Rejection { code, field, detail }| {
+        // The ceiling may be the one to change.
+        let ceiling = match code {
+            "limit_exceeded" => format!(", {}", values.describe(&format!("max_{field}"))),
+            _ => String::new(),
+        };
+        values.refused(field, &format!("{detail}{ceiling}"))
     })?;
     Ok(ceilings)
 }

@@ -16,6 +16,8 @@ use super::{Channel, EngineError};
 const READY: Duration = Duration::from_secs(20);
 /// For the guest to take the whole job.
 const DELIVER: Duration = Duration::from_secs(20);
+/// For the guest to start the script once it has the whole job; the script's own time begins then.
+const START: Duration = Duration::from_secs(10);
 /// For the guest to kill the script and report, once told to stop; after it the container is
 /// killed from outside.
 const STOP_GRACE: Duration = Duration::from_millis(300);
@@ -23,8 +25,10 @@ const STOP_GRACE: Duration = Duration::from_millis(300);
 const LAST_WORDS: usize = 64;
 /// For the result files to come back once the script has ended.
 const COLLECT: Duration = Duration::from_secs(10);
-/// For an engine to kill a container and read its counters.
+/// For an engine to say how a container ended that nobody had stopped.
 const POST_MORTEM: Duration = Duration::from_secs(5);
+/// For an engine to kill a container that did not stop when told to: the answer is late already.
+const KILL: Duration = Duration::from_millis(100);
 /// How much later than the service's deadline the guest's own timer fires.
 const TIMER_MARGIN: Duration = Duration::from_secs(2);
 
@@ -138,7 +142,7 @@ impl Container {
             .await
             .map_err(|_| EngineError::Slow("the guest did not take the job".into()))??;
         let began = Instant::now();
-        let stop = match self.pump(began + job.timeout, cancel, sink).await? {
+        let stop = match self.pump(job.timeout, cancel, sink).await? {
             Pumped::Ended(ended, stop) => {
                 let wall = Duration::from_nanos(ended.wall_ns).min(handed.elapsed());
                 let files = timeout(COLLECT, self.collect(job))
@@ -158,7 +162,8 @@ impl Container {
             Pumped::Silent(stop) => stop,
         };
         let wall = began.elapsed();
-        let usage = timeout(POST_MORTEM, self.hold.post_mortem()).await.unwrap_or_default();
+        let patience = if stop.is_some() { KILL } else { POST_MORTEM };
+        let usage = timeout(patience, self.hold.post_mortem()).await.unwrap_or_default();
         let out_of_memory = usage.and_then(|usage| usage.oom_kills).is_some_and(|kills| kills > 0);
         if stop.is_none() && !out_of_memory {
             return Err(EngineError::Lost("the guest ended without a report".into()));
@@ -218,23 +223,33 @@ impl Container {
 
     async fn pump(
         &mut self,
-        deadline: Instant,
+        time: Duration,
         cancel: &CancellationToken,
         sink: &mut dyn Sink,
     ) -> Result<Pumped, EngineError> {
         let mut stop = None;
-        let mut until = deadline;
+        let mut started = false;
+        let mut until = Instant::now() + START;
         loop {
             let due = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => match stop {
                     Some(_) => return self.last_words(stop, sink),
+                    None if !started => {
+                        return Err(EngineError::Slow("the guest did not start the script".into()));
+                    }
                     None => Some(Stop::Deadline),
                 },
                 () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
                 report = self.channel.next() => {
-                    if let Some(end) = take(report, sink)? {
-                        return Ok(end.after(stop));
+                    match take(report, sink)? {
+                        Heard::Started if stop.is_none() => {
+                            started = true;
+                            until = Instant::now() + time;
+                        }
+                        Heard::Started | Heard::Output => {}
+                        Heard::Ended(ended) => return Ok(Pumped::Ended(ended, stop)),
+                        Heard::Nothing => return Ok(Pumped::Silent(stop)),
                     }
                     None
                 }
@@ -256,8 +271,10 @@ impl Container {
     ) -> Result<Pumped, EngineError> {
         for _ in 0..LAST_WORDS {
             let Some(report) = unconstrained(self.channel.next()).now_or_never() else { break };
-            if let Some(end) = take(report, sink)? {
-                return Ok(end.after(stop));
+            match take(report, sink)? {
+                Heard::Started | Heard::Output => {}
+                Heard::Ended(ended) => return Ok(Pumped::Ended(ended, stop)),
+                Heard::Nothing => break,
             }
         }
         Ok(Pumped::Silent(stop))
@@ -305,38 +322,31 @@ impl Container {
     }
 }
 
-/// What one report means while a script runs: `None` goes on.
+/// What one report means while a script runs.
 fn take(
     report: Result<Option<Report<'_>>, EngineError>,
     sink: &mut dyn Sink,
-) -> Result<Option<Heard>, EngineError> {
+) -> Result<Heard, EngineError> {
     match report {
-        Ok(Some(Report::Started)) => {}
+        Ok(Some(Report::Started)) => return Ok(Heard::Started),
         Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
         Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
-        Ok(Some(Report::Ended(ended))) => return Ok(Some(Heard::Ended(ended))),
+        Ok(Some(Report::Ended(ended))) => return Ok(Heard::Ended(ended)),
         Ok(Some(Report::Refused { path, errno })) => return Err(refused(path, errno)),
         Ok(Some(Report::Broken { step, errno })) => return Err(broken(step, errno)),
         Ok(Some(_)) => return Err(EngineError::Protocol("unexpected report".into())),
-        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Some(Heard::Nothing)),
+        Ok(None) | Err(EngineError::Lost(_)) => return Ok(Heard::Nothing),
         Err(e) => return Err(e),
     }
-    Ok(None)
+    Ok(Heard::Output)
 }
 
-/// The end, by the guest's word or by the stream's.
 enum Heard {
+    Started,
+    Output,
     Ended(Ended),
+    /// The stream has ended, and nothing more will be heard.
     Nothing,
-}
-
-impl Heard {
-    fn after(self, stop: Option<Stop>) -> Pumped {
-        match self {
-            Self::Ended(ended) => Pumped::Ended(ended, stop),
-            Self::Nothing => Pumped::Silent(stop),
-        }
-    }
 }
 
 /// How pumping ended: with the guest's word, or without.

@@ -87,7 +87,10 @@ fn within<T: PartialOrd + Display>(
 ) -> Result<(), Rejection> {
     let (value, floor, ceiling) = (of(wanted), of(&FLOOR), of(max));
     if value > ceiling {
-        let detail = format!("{value} is more than the ceiling of {ceiling}");
+        let detail = format!(
+            "{value} is more than the ceiling of {ceiling}, which the operator sets as MAX_{}",
+            field.to_uppercase()
+        );
         return Err(Rejection { code: "limit_exceeded", field, detail });
     }
     if value < floor {
@@ -186,7 +189,8 @@ mod tests {
         #[case] asked: AskedLimits,
         #[case] detail: &str,
     ) {
-        let rejection = Rejection { code: "limit_exceeded", field, detail: detail.into() };
+        let detail = format!("{detail}, which the operator sets as MAX_{}", field.to_uppercase());
+        let rejection = Rejection { code: "limit_exceeded", field, detail };
         assert_eq!(CEILINGS.hold(&asked), Err(rejection));
     }
 

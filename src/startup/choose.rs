@@ -35,9 +35,9 @@ pub struct Chosen {
 /// No engine can run scripts here.
 #[derive(Debug, thiserror::Error)]
 pub enum NoEngine {
-    #[error("the engine {name} (named by ENGINE) can't run scripts here: {reason}\n{HELP}")]
+    #[error("the engine {name} (named by ENGINE) can't run here: {reason}\n{HELP}")]
     Named { name: EngineName, reason: String },
-    #[error("no engine can run scripts here\n  native: {native}\n  docker: {docker}\n{HELP}")]
+    #[error("no engine can run here\n  native: {native}\n  docker: {docker}\n{HELP}")]
     Neither { native: String, docker: String },
 }
 
@@ -86,7 +86,7 @@ pub(crate) async fn try_native(
             .unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
         NativeEngine::start(spawner).await
     };
-    let engine = within(starting).await.map_err(|e| e.to_string())?;
+    let engine = within(starting).await.map_err(why)?;
     prove(settings, engine, "host", reason).await
 }
 
@@ -94,13 +94,21 @@ pub(crate) async fn try_native(
 pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
     let options =
         DockerOptions { host: settings.docker_host.clone(), runtime: settings.runtime.clone() };
-    let engine = within(DockerEngine::start(options)).await.map_err(|e| e.to_string())?;
+    let engine = within(DockerEngine::start(options)).await.map_err(why)?;
     prove(settings, engine, "alpine:latest", reason).await
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
     let slow = || EngineError::Slow(format!("it did not start within {} s", DEADLINE.as_secs()));
     timeout(DEADLINE, work).await.map_err(|_| slow())?
+}
+
+/// What is said of an engine needs no word that it is unavailable.
+fn why(error: EngineError) -> String {
+    match error {
+        EngineError::Unavailable(why) => why,
+        other => other.to_string(),
+    }
 }
 
 /// Runs the canary; an engine that can't is closed again.
@@ -153,6 +161,7 @@ async fn canary(executor: &Executor) -> Result<(), String> {
                 "the image {image} was not found; fetch it first, or name another by BASE_IMAGE"
             ));
         }
+        Err(Failure::Engine(error)) => return Err(why(error)),
         Err(failure) => return Err(failure.to_string()),
     };
     if outcome.status == Status::Completed && outcome.stdout.bytes == b"oncebox\n" {

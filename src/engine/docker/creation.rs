@@ -1,7 +1,7 @@
 //! Creating containers: a few at a time, under names of our own, never cut off half-way.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bollard::models::ContainerCreateBody;
@@ -24,6 +24,7 @@ pub(super) struct Creator {
     next: AtomicU64,
     turns: Arc<Semaphore>,
     at_once: u32,
+    stopped: AtomicBool,
 }
 
 /// A container that was created and not yet started.
@@ -44,15 +45,18 @@ impl Creator {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let at_once = u32::try_from(cores).unwrap_or(u32::MAX).max(2);
         let turns = Arc::new(Semaphore::new(at_once as usize));
-        Self { daemon, remover, instance, next: AtomicU64::new(1), turns, at_once }
+        let (next, stopped) = (AtomicU64::new(1), AtomicBool::new(false));
+        Self { daemon, remover, instance, next, turns, at_once, stopped }
     }
 
     /// Creates one container. The daemon's answer is awaited even when this future is dropped: it
     /// tells whether there is something to remove.
     pub(super) async fn create(&self, body: ContainerCreateBody) -> Result<Created, NotCreated> {
-        let turn = timeout(TURN, Arc::clone(&self.turns).acquire_owned()).await;
-        let slow = || EngineError::Slow("no turn to create a container".into());
-        let turn = turn.ok().and_then(Result::ok).ok_or_else(slow)?;
+        let turn = timeout(TURN, Arc::clone(&self.turns).acquire_owned())
+            .await
+            .map_err(|_| EngineError::Slow("no turn to create a container".into()))?;
+        let turn = turn.ok().filter(|_| !self.stopped.load(Ordering::Acquire));
+        let turn = turn.ok_or_else(|| EngineError::Unavailable("the engine is closing".into()))?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let guard = self.remover.guard(format!("{NAME_PREFIX}{}-{number}", self.instance));
         let daemon = Arc::clone(&self.daemon);
@@ -64,11 +68,11 @@ impl Creator {
         created.map_err(NotCreated::Daemon)
     }
 
-    /// Ends when nothing is being created or started any more, and lets nothing new begin.
+    /// Refuses whatever comes or waits, and ends when nothing is being created or started any more.
     pub(super) async fn stop(&self) {
-        if let Ok(turns) = self.turns.acquire_many(self.at_once).await {
-            turns.forget();
-        }
+        self.stopped.store(true, Ordering::Release);
+        let _all = self.turns.acquire_many(self.at_once).await;
+        self.turns.close();
     }
 }
 

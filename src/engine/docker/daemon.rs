@@ -244,6 +244,11 @@ impl DaemonError {
         }
     }
 
+    /// The daemon answered this call with a no.
+    pub(super) fn refuses(&self, name: &str) -> bool {
+        matches!(self, Self::Refused { call, .. } if *call == name)
+    }
+
     /// The HTTP status of a refusal.
     pub(super) fn status(&self) -> Option<u16> {
         match self {
@@ -290,5 +295,51 @@ impl From<DaemonError> for EngineError {
             DaemonError::Slow { .. } => Self::Slow(text),
             DaemonError::Refused { .. } | DaemonError::Unreadable { .. } => Self::Make(text),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_daemon_that_does_not_answer_is_slow() {
+        let deadline = Duration::from_millis(1);
+        let error = within("ping", deadline, std::future::pending::<Result<(), _>>()).await;
+        let error = EngineError::from(error.unwrap_err());
+        assert_eq!(error.to_string(), "engine too slow: ping: no answer in 1ms");
+    }
+
+    #[test]
+    fn errors_are_told_apart_by_what_helps() {
+        let refused = |status| {
+            let text = "no".into();
+            EngineError::from(DaemonError::Refused { call: "create", status, text })
+        };
+        assert!(matches!(refused(503), EngineError::Unavailable(_)));
+        assert!(matches!(refused(400), EngineError::Make(_)));
+        assert!(matches!(refused(500), EngineError::Make(_)));
+        let broken = Error::from(io::Error::from(io::ErrorKind::ConnectionRefused));
+        let error = DaemonError::new("ping", PING, broken);
+        assert!(matches!(EngineError::from(error), EngineError::Unavailable(_)));
+    }
+
+    #[tokio::test]
+    async fn only_stdout_reaches_the_channel() {
+        let frame = |message: &'static [u8]| Bytes::from_static(message);
+        let mut report = Vec::new();
+        oncebox_guest::wire::Report::Started.encode(&mut report);
+        let (first, second) = report.split_at(2);
+        let output = futures_util::stream::iter([
+            Ok(LogOutput::StdOut { message: Bytes::copy_from_slice(first) }),
+            Ok(LogOutput::StdErr { message: frame(b"not for the channel") }),
+            Ok(LogOutput::StdOut { message: Bytes::copy_from_slice(second) }),
+            Ok(LogOutput::Console { message: frame(b"unframed") }),
+        ]);
+        let input = Box::pin(tokio::io::sink());
+        let mut channel = channel(AttachContainerResults { output: Box::pin(output), input });
+        let report = channel.next().await.unwrap();
+        assert_eq!(report, Some(oncebox_guest::wire::Report::Started));
+        assert!(matches!(channel.next().await, Err(EngineError::Lost(_))));
     }
 }

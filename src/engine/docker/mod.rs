@@ -7,6 +7,8 @@
 
 mod creation;
 mod daemon;
+#[cfg(test)]
+mod fake;
 mod guest_volume;
 mod image;
 mod owner;
@@ -18,7 +20,7 @@ mod tar;
 mod version;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -85,7 +87,6 @@ pub struct DockerEngine {
     images: Mutex<HashMap<String, Arc<Facts>>>,
     next_uid: AtomicU32,
     instance: String,
-    closing: AtomicBool,
     _sweeper: AbortOnDropHandle<()>,
 }
 
@@ -113,7 +114,7 @@ impl DockerEngine {
                 (INSTANCE_LABEL.to_owned(), instance.clone()),
                 (OWNER_LABEL.to_owned(), owner.to_string()),
             ]),
-            guest_volume: GuestVolume::name(&guest_binary::digest()),
+            guest_volume: GuestVolume::name(guest_binary::digest()),
             runtime: options.runtime,
             swappiness: host.cgroup_v1,
             seccomp: hardening::seccomp::docker_json(),
@@ -133,7 +134,6 @@ impl DockerEngine {
             // Two services on one host should not begin at the same uid; the id's tail is random.
             next_uid: AtomicU32::new(id.as_u64_pair().1 as u32),
             instance,
-            closing: AtomicBool::new(false),
             _sweeper: AbortOnDropHandle::new(sweeper),
         }))
     }
@@ -151,11 +151,10 @@ impl DockerEngine {
     async fn inspect(&self, reference: &Reference) -> Result<Image, ImageError> {
         let unsupported =
             |reason: String| ImageError::Unsupported { reference: reference.clone(), reason };
-        let name = reference.to_string();
-        if name == "host" {
+        if reference.is_host() {
             return Err(unsupported("`host` is this machine's own, for the native engine".into()));
         }
-        let found = match self.daemon.inspect_image(&name).await {
+        let found = match self.daemon.inspect_image(&reference.full()).await {
             Ok(found) => found,
             Err(e) if e.status() == Some(404) => {
                 return Err(ImageError::NotFound(reference.clone()));
@@ -196,14 +195,20 @@ impl DockerEngine {
             Ok(container) => return Ok(container),
             Err(error) => error,
         };
-        if matches!(&error, NotCreated::Daemon(e) if e.status().is_some()) {
-            // The image may have been removed and the guest's volume too; a daemon makes an empty
-            // one in its place without a word.
-            self.images().retain(|_, known| **known != *facts);
-            self.guest.doubt();
-            if self.place_guest(&facts).await? == Placed::Written {
-                return Ok(self.assemble(spec, &facts).await?);
+        match &error {
+            // The image was removed; it may come back as another one.
+            NotCreated::Daemon(e) if e.refuses("create") => {
+                self.images().retain(|_, known| **known != *facts);
             }
+            // The guest's volume may have vanished; the daemon then makes an empty one in its place
+            // without a word.
+            NotCreated::Daemon(e) if e.refuses("start") => {
+                self.guest.doubt();
+                if self.place_guest(&facts).await? == Placed::Written {
+                    return Ok(self.assemble(spec, &facts).await?);
+                }
+            }
+            _ => {}
         }
         Err(error.into())
     }
@@ -213,9 +218,6 @@ impl DockerEngine {
     }
 
     async fn assemble(&self, spec: &ContainerSpec, image: &Facts) -> Result<Container, NotCreated> {
-        if self.closing.load(Ordering::Acquire) {
-            return Err(EngineError::Unavailable("the engine is closing".into()).into());
-        }
         let uid = FIRST_UID + self.next_uid.fetch_add(1, Ordering::Relaxed) % UIDS;
         let wanted = self.profile.container(spec, image, uid);
         let Created { guard, turn } = self.creator.create(wanted.clone()).await?;
@@ -271,12 +273,118 @@ impl Engine for DockerEngine {
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
-        self.closing.store(true, Ordering::Release);
         async {
             if timeout(CLOSE, self.remove_all()).await.is_err() {
                 tracing::error!("containers are left at the daemon; the next start removes them");
             }
         }
         .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fake::{Answer, Fake};
+    use super::request::tests::spec;
+    use super::*;
+
+    async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
+        let host = Some(fake.host());
+        DockerEngine::start(DockerOptions { host, runtime: None }).await
+    }
+
+    /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
+    fn lying(method: &str, path: &str) -> Answer {
+        let path = path.split('?').next().unwrap_or_default();
+        match (method, path.trim_start_matches("/v1.41")) {
+            (_, "/_ping") => Answer::ok("OK"),
+            (_, "/version") => Answer::ok(r#"{"ApiVersion":"1.43","MinAPIVersion":"1.12"}"#),
+            (_, "/info") => Answer::ok(&fake::able_host()),
+            (_, "/containers/json") => Answer::ok("[]"),
+            (_, "/images/docker.io/library/busybox:latest/json") => Answer::ok(&fake::image()),
+            ("POST", "/containers/create") => Answer::ok(r#"{"Id":"1d","Warnings":[]}"#),
+            ("POST", "/volumes/create") => Answer::ok(&fake::volume()),
+            ("GET", path) if path.ends_with("/archive") => Answer::Bytes(tar::pack(
+                request::GUEST_FILE,
+                tar::Entry { mode: 0o755, content: guest_binary::bytes() },
+            )),
+            ("POST", path) if path.ends_with("/attach") => Answer::Upgrade,
+            ("GET", path) if path.ends_with("/json") && path.starts_with("/containers/") => {
+                Answer::ok(r#"{"Id":"1d","Image":"sha256:other"}"#)
+            }
+            ("DELETE", _) => Answer::Status(204, String::new()),
+            _ => Answer::Status(404, r#"{"message":"no such thing"}"#.into()),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_is_too_old_is_refused_with_both_versions() {
+        let fake = Fake::start(|_, path| match path {
+            "/_ping" => Answer::ok("OK"),
+            _ => Answer::ok(r#"{"Version":"19.03.15","ApiVersion":"1.40"}"#),
+        })
+        .await;
+        let error = start(&fake).await.err().unwrap();
+        assert!(matches!(error, EngineError::Unavailable(_)));
+        let text = error.to_string();
+        assert!(text.contains("19.03.15 speaks API 1.40, and 1.41 is needed"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn no_daemon_is_unavailable_and_named() {
+        for host in ["unix:///no/such.sock", "tcp://127.0.0.1:1", "ssh://somewhere"] {
+            let options = DockerOptions { host: Some(host.into()), runtime: None };
+            let error = DockerEngine::start(options).await.err().unwrap();
+            assert!(matches!(error, EngineError::Unavailable(_)), "{host}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_call_after_the_greeting_is_in_the_pinned_version() {
+        let mut fake = Fake::start(lying).await;
+        let engine = start(&fake).await.unwrap();
+        engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        let calls = fake.until("/images/").await;
+        assert_eq!(calls[..2], ["GET /_ping", "GET /version"]);
+        assert!(calls[2..].iter().all(|call| call.contains(" /v1.41/")), "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn images_are_found_or_not_and_never_pulled() {
+        let fake = Fake::start(lying).await;
+        let engine = start(&fake).await.unwrap();
+        let image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        assert_eq!(image.digest.as_deref(), Some("sha256:d1"));
+        let missing = engine.image(&"busybox:2".parse().unwrap()).await.unwrap_err();
+        assert!(matches!(missing, ImageError::NotFound(_)), "{missing}");
+        let host = engine.image(&Reference::host()).await.unwrap_err();
+        assert!(matches!(host, ImageError::Unsupported { .. }), "{host}");
+    }
+
+    #[tokio::test]
+    async fn a_container_made_otherwise_is_removed_and_never_started() {
+        let mut fake = Fake::start(lying).await;
+        let engine = start(&fake).await.unwrap();
+        let mut wanted = spec();
+        wanted.image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        let error = engine.make(&wanted).await.err().unwrap();
+        assert!(error.to_string().contains("the daemon made Image \"sha256:other\""), "{error}");
+        let name = format!("oncebox-{}-2", engine.instance);
+        let calls = fake.until(&format!("DELETE /v1.41/containers/{name}?")).await;
+        assert!(!calls.iter().any(|call| call.contains("/start")), "{calls:?}");
+        assert!(calls.iter().any(|call| call.contains(&format!("create?name={name}"))));
+    }
+
+    #[tokio::test]
+    async fn a_closed_engine_makes_nothing() {
+        let mut fake = Fake::start(lying).await;
+        let engine = start(&fake).await.unwrap();
+        let mut wanted = spec();
+        wanted.image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        engine.close().await;
+        let error = engine.make(&wanted).await.err().unwrap();
+        assert!(matches!(error, EngineError::Unavailable(_)), "{error}");
+        let calls = fake.until("org.oncebox.instance").await;
+        assert!(!calls.iter().any(|call| call.contains("/containers/create")), "{calls:?}");
     }
 }

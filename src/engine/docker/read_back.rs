@@ -40,8 +40,19 @@ pub(super) fn check(
     match rows.iter().find(|row| !agrees(&row.wanted, &row.found)) {
         None => Ok(()),
         Some(Row { field, wanted, found }) => {
+            let (found, wanted) = (shown(found), shown(wanted));
             Err(format!("the daemon made {field} {found}, wanted {wanted}"))
         }
+    }
+}
+
+/// A value for the log; a whole seccomp profile is too long for it.
+fn shown(value: &Value) -> String {
+    const LONGEST: usize = 300;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
     }
 }
 

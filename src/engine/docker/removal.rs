@@ -14,6 +14,10 @@ use tokio::time::sleep;
 use super::daemon::Daemon;
 use crate::engine::Hold;
 
+/// The daemon learns of an end a little after the guest's stream has closed.
+const STATE_LOOK: Duration = Duration::from_millis(20);
+/// 128 + SIGKILL.
+const KILLED: i64 = 137;
 /// How many removals run at once: more of them slow the daemon's other work down.
 const AT_ONCE: usize = 4;
 const ATTEMPTS: u32 = 10;
@@ -112,10 +116,69 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
-    /// The daemon keeps no counters of a container that has ended, and its `OOMKilled` is
-    /// unreliable.
+    /// The daemon keeps no counters of a container that has ended, and does not always set its
+    /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
+    /// kernel killed together with its script.
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
-        drop(self);
-        std::future::ready(None).boxed()
+        async move {
+            loop {
+                let state = self.remover.daemon.inspect(&self.name).await.ok()?.state?;
+                if state.running? {
+                    sleep(STATE_LOOK).await;
+                    continue;
+                }
+                let killed = state.oom_killed? && state.exit_code == Some(KILLED);
+                return killed.then(|| Usage { oom_kills: Some(1), ..Usage::default() });
+            }
+        }
+        .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::super::fake::{Answer, Fake};
+    use super::*;
+
+    /// A daemon that answers one removal after the other with these statuses.
+    async fn fake(statuses: &'static [u16]) -> (Fake, Arc<Remover>) {
+        let next = AtomicUsize::new(0);
+        let fake = Fake::start(move |_, _| {
+            let status = statuses[next.fetch_add(1, Ordering::Relaxed)];
+            Answer::Status(status, String::new())
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        (fake, Remover::new(daemon))
+    }
+
+    #[tokio::test]
+    async fn a_dropped_guard_removes_with_force_and_with_volumes() {
+        let (mut fake, remover) = fake(&[204]).await;
+        let guard = remover.guard("oncebox-x-1".into());
+        assert!(remover.knows("oncebox-x-1"));
+        drop(guard);
+        let calls = fake.until("DELETE").await;
+        let parameters = calls[0].strip_prefix("DELETE /containers/oncebox-x-1?").unwrap();
+        assert!(parameters.contains("force=true") && parameters.contains("v=true"), "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn it_goes_on_until_the_container_is_gone() {
+        let (mut fake, remover) = fake(&[500, 409, 503, 404, 204]).await;
+        remover.known().insert("x".into());
+        Arc::clone(&remover).remove("x".into()).await;
+        assert!(!remover.knows("x"));
+        assert_eq!(fake.heard().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn post_mortem_removes_and_claims_nothing() {
+        let (mut fake, remover) = fake(&[204]).await;
+        let hold: Box<dyn Hold> = Box::new(remover.guard("x".into()));
+        assert_eq!(hold.post_mortem().await, None);
+        assert_eq!(fake.until("DELETE").await.len(), 1);
     }
 }

@@ -132,7 +132,11 @@ impl Profile {
             ..Default::default()
         };
         HostConfig {
-            mounts: Some(std::iter::once(guest).chain(image.volumes.iter().map(cover)).collect()),
+            mounts: Some(
+                std::iter::once(guest)
+                    .chain(image.volumes.iter().map(|path| cover(path)))
+                    .collect(),
+            ),
             network_mode: Some("none".into()),
             // No shared memory of the daemon's making: `/dev/shm` is a tmpfs of ours.
             ipc_mode: Some("none".into()),
@@ -157,10 +161,10 @@ impl Profile {
 
 /// An empty read-only tmpfs where the image declares a volume: without it the daemon makes a
 /// writable one on the host's disk.
-fn cover(path: &String) -> Mount {
+fn cover(path: &str) -> Mount {
     Mount {
         typ: Some(MountType::TMPFS),
-        target: Some(path.clone()),
+        target: Some(path.to_owned()),
         read_only: Some(true),
         tmpfs_options: Some(MountTmpfsOptions {
             size_bytes: Some(4096),

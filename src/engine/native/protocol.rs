@@ -30,8 +30,8 @@ pub struct MakeLimits {
 /// From the spawner to the service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// The spawner works. `groups` supplementary groups could not be given up (an ordinary user
-    /// can't); `enforced` says whether cgroup limits hold.
+    /// The spawner works. `groups` supplementary groups beside its own could not be given up
+    /// (an ordinary user can't); `enforced` says whether cgroup limits hold.
     Hello { groups: u32, enforced: bool },
     /// The spawner can't work on this machine, and why.
     Refused { reason: String },

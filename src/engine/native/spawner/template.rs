@@ -11,8 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use rustix::mount::{
-    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_change,
-    mount_remount, unmount,
+    MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
+    mount_change, mount_remount, unmount,
 };
 use rustix::process::{chdir, pivot_root};
 
@@ -29,6 +29,9 @@ pub const ROOT: &str = "/root";
 pub const HOST: &str = "/host";
 /// The machine's device nodes, for a spawner that may not make its own.
 pub const DEV: &str = "/dev";
+
+/// The machine's /proc, in the view of a spawner that is an ordinary user.
+const PROC: &str = "/proc";
 
 /// The uid and gid of every script as it sees itself on this engine.
 pub const INNER_ID: u32 = 1000;
@@ -73,6 +76,11 @@ fn build(view: &Path, privilege: Privilege) -> io::Result<Vec<&'static str>> {
     }
     etc(&root.join("etc"))?;
     devices(view, &root.join("dev"), privilege)?;
+    if privilege == Privilege::User {
+        // The kernel lets a user namespace mount a /proc only where it sees a whole one already.
+        directory(view, PROC)?;
+        mount_bind_recursive("/proc", view.join(&PROC[1..]))?;
+    }
     programs(view, &root)
 }
 
@@ -101,9 +109,10 @@ fn programs(view: &Path, root: &Path) -> io::Result<Vec<&'static str>> {
     Ok(bound)
 }
 
-/// Binds one directory, without what is mounted beneath it, and makes the bind read-only.
+/// Binds one directory and makes the bind read-only. What is mounted beneath comes along, since a
+/// user namespace may not take mounts apart; an overlay does not show it.
 fn bind_read_only(source: &Path, target: &Path) -> io::Result<()> {
-    mount_bind(source, target)?;
+    mount_bind_recursive(source, target)?;
     let flags = MountFlags::BIND | MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV;
     Ok(mount_remount(target, flags, "")?)
 }

@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oncebox_guest::wire::Usage;
 use rustix::event::{Timespec, epoll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, getegid, geteuid, pidfd_send_signal, waitid};
+use rustix::process::{
+    Signal, WaitId, WaitIdOptions, getegid, geteuid, getgroups, pidfd_send_signal, waitid,
+};
 
 use super::birth::{self, Plan};
 use super::uids::Uids;
@@ -95,7 +97,8 @@ impl<'a> Worker<'a> {
     /// # Errors
     /// What the kernel refuses that it must not; a new spawner is to take over.
     pub fn run(mut self) -> io::Result<()> {
-        let groups = rustix::process::getgroups()?.len();
+        let own = getegid();
+        let groups = getgroups()?.into_iter().filter(|group| *group != own).count();
         self.reply(&Reply::Hello {
             groups: match self.privilege {
                 Privilege::Root => 0,
