@@ -38,11 +38,12 @@ fn a_killed_service_leaves_nothing(engine: Engine) {
         }
         service.kill()
     });
-    residue.gone_except(|thing| thing.starts_with("container "));
+    residue.ended();
 
+    let records = residue.left();
     let next = Service::start(engine, &[]);
     until("the sweep of a dead instance's leftovers", SWEEP, || {
-        (host::containers() == residue.containers_before()).then_some(())
+        residue.left().is_disjoint(&records).then_some(())
     });
     assert_eq!(next.run(&json!({"script": "echo next"})).text(), "next\n");
     drop(next);
@@ -93,7 +94,7 @@ fn a_stop_lets_running_scripts_end(engine: Engine) {
         service.terminate();
         let answer = run.join().expect("no panic").expect("an answer").ran();
         assert_eq!(answer.text(), "finished\n", "{}", answer.0);
-        assert_eq!(service.wait().code(), Some(0), "{}", service.log());
+        assert_eq!(service.wait().code(), Some(0), "{}", service.last_words());
     });
 }
 
@@ -113,7 +114,7 @@ fn a_stop_does_not_wait_for_ever(engine: Engine) {
         } else {
             assert_eq!(reply.refused().http(), 503);
         }
-        assert_eq!(service.wait().code(), Some(0), "{}", service.log());
+        assert_eq!(service.wait().code(), Some(0), "{}", service.last_words());
     });
 }
 
@@ -165,7 +166,9 @@ fn native_recovers_from_its_spawner_s_death() {
 fn spawner_of(service: &Service) -> u32 {
     until("the spawner", Duration::from_secs(5), || {
         let children = host::descendants(service.pid());
-        children.into_iter().find(|pid| host::args(*pid).iter().any(|arg| arg == "spawner"))
+        let is_spawner =
+            |pid: &u32| host::status(*pid, "Name").as_deref() == Some("oncebox-spawner");
+        children.into_iter().find(is_spawner)
     })
 }
 

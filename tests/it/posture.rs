@@ -14,9 +14,10 @@ use serde_json::json;
 
 use crate::support::{Engine, Service, host};
 
-/// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine it runs
-/// on, or who it is; the last are shown in a form of their own.
+/// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine or kernel
+/// it runs on, or who it is; the last are shown in a form of their own.
 const NOT_POSTURE: &[&str] = &[
+    "Name",
     "Pid",
     "Tgid",
     "PPid",
@@ -41,6 +42,8 @@ const NOT_POSTURE: &[&str] = &[
     "HugetlbPages",
     "FDSize",
     "State",
+    "Speculation_Store_Bypass",
+    "SpeculationIndirectBranch",
     "Cpus_allowed",
     "Cpus_allowed_list",
     "Mems_allowed",
@@ -50,6 +53,24 @@ const NOT_POSTURE: &[&str] = &[
     "untag_mask",
     "x86_Thread_features",
     "x86_Thread_features_locked",
+];
+
+/// Lines that older kernels do not have, and what they must say where they are.
+const OF_NEWER_KERNELS: &[(&str, &str)] = &[("Kthread", "0"), ("THP_enabled", "1")];
+
+/// What of `/proc` tells too much. Not every kernel has all of it.
+const MASKED: &[&str] = &[
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/key-users",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
 ];
 
 /// Limits as a control group's files show them, on version 1 and version 2.
@@ -86,7 +107,7 @@ fn posture(pid: u32) -> String {
     for map in ["uid_map", "gid_map", "setgroups"] {
         section(map, lines(pid, map));
     }
-    section("limits", lines(pid, "limits"));
+    section("limits", limits(pid));
     for file in ["oom_score_adj", "coredump_filter", "loginuid", "attr/current", "personality"] {
         section(file, lines(pid, file));
     }
@@ -104,6 +125,7 @@ fn status(pid: u32) -> Vec<String> {
     let fields = status.lines().map(|line| line.split_once(':').expect("a field"));
     fields
         .filter(|(name, _)| !NOT_POSTURE.contains(name))
+        .filter(|(name, value)| !OF_NEWER_KERNELS.contains(&(name, value.trim())))
         .map(|(name, value)| {
             let words: Vec<&str> = value.split_whitespace().collect();
             let value = match name {
@@ -144,10 +166,18 @@ fn namespaces(pid: u32) -> Vec<String> {
 
 fn lines(pid: u32, file: &str) -> Vec<String> {
     let Some(text) = host::proc(pid, file) else { return vec!["(none)".into()] };
-    text.trim_end_matches(['\n', '\0'])
-        .lines()
-        .map(|line| anonymous(&line.split_whitespace().collect::<Vec<_>>().join(" ")))
-        .collect()
+    let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+    text.trim_end_matches(['\n', '\0']).lines().map(|line| anonymous(&words(line))).collect()
+}
+
+/// Resource limits; those that are as the suite itself has them are the machine's, not ours.
+fn limits(pid: u32) -> Vec<String> {
+    let machine = lines(std::process::id(), "limits");
+    let kind = |limit: String| match limit.starts_with("Max processes") && machine.contains(&limit) {
+        true => "Max processes: the machine's; the control group counts".to_owned(),
+        false => limit,
+    };
+    lines(pid, "limits").into_iter().map(kind).collect()
 }
 
 fn scheduling(pid: u32) -> Vec<String> {
@@ -182,36 +212,34 @@ fn named(pid: u32, link: &str) -> String {
     format!("{link}: {}", anonymous(&host::proc_link(pid, link).unwrap_or_else(|| "(none)".into())))
 }
 
-/// Controllers, the group's path and its limits.
+/// Controllers whose group is its own, and that group's limits.
 fn cgroups(pid: u32) -> Vec<String> {
-    let table = host::proc(pid, "cgroup").expect("a running process");
-    let mut lines = Vec::new();
-    for line in table.lines() {
-        let mut fields = line.splitn(3, ':').skip(1);
-        let (controllers, path) =
-            (fields.next().expect("controllers"), fields.next().expect("a path"));
-        lines.push(format!("{controllers}: {}", anonymous(path)));
-        let Some(folder) = cgroup_folder(controllers, path) else { continue };
+    let table = |pid: u32| host::proc(pid, "cgroup").expect("a running process");
+    let machine = table(std::process::id());
+    let mut groups = Vec::new();
+    for line in table(pid).lines().filter(|line| !machine.lines().any(|own| own == *line)) {
+        let (_, group) = line.split_once(':').expect("a hierarchy");
+        let (controllers, path) = group.split_once(':').expect("a path");
+        let mut lines = vec![format!("{controllers}: {}", anonymous(path))];
+        let folder = cgroup_folder(controllers, path);
         for file in CGROUP_FILES {
             if let Ok(value) = fs::read_to_string(folder.join(file)) {
-                let value = value.lines().map(|line| {
-                    if line.starts_with("oom_kill ") { "oom_kill (counter)" } else { line }
-                });
-                lines.push(format!("  {file} = {}", value.collect::<Vec<_>>().join(", ")));
+                // A counter stands among the settings.
+                let settings = value.lines().filter(|line| !line.starts_with("oom_kill "));
+                lines.push(format!("  {file} = {}", settings.collect::<Vec<_>>().join(", ")));
             }
         }
+        groups.push(lines);
     }
-    lines.sort_by_key(|line| line.starts_with("  "));
-    lines
+    groups.sort();
+    groups.concat()
 }
 
-fn cgroup_folder(controllers: &str, path: &str) -> Option<PathBuf> {
+fn cgroup_folder(controllers: &str, path: &str) -> PathBuf {
     let top = Path::new("/sys/fs/cgroup");
     let name = controllers.strip_prefix("name=").unwrap_or(controllers);
-    let mounted =
-        if name.is_empty() && !top.join("cgroup.controllers").exists() { "unified" } else { name };
-    let folder = top.join(mounted).join(path.trim_start_matches('/'));
-    folder.is_dir().then_some(folder)
+    let hybrid = name.is_empty() && !top.join("cgroup.controllers").exists();
+    top.join(if hybrid { "unified" } else { name }).join(path.trim_start_matches('/'))
 }
 
 /// Mount point, what is mounted, and both sets of options.
@@ -254,13 +282,21 @@ fn anonymous(text: &str) -> String {
             run.push(c);
             continue;
         }
-        let id = run.len() >= 12 && run.bytes().any(|b| b.is_ascii_digit());
+        let hash = run.len() >= 12 && run.bytes().any(|b| b.is_ascii_digit());
+        let number = run.len() >= 4 && run.bytes().all(|b| b.is_ascii_digit());
+        let id = hash || (number && chosen_by_chance(&shown));
         shown.push_str(if id { "*" } else { &run });
         run.clear();
         shown.push(c);
     }
     shown.pop();
     shown
+}
+
+/// Process ids and uids: what follows `oncebox-` in a name, or the inner id in a map.
+fn chosen_by_chance(before: &str) -> bool {
+    let name = before.rsplit('/').next().unwrap_or_default();
+    name.starts_with("oncebox-") || before == "1000 "
 }
 
 /// The guest: the ancestor that is PID 1 in its own pid namespace.

@@ -155,15 +155,15 @@ fn the_operator_s_defaults_hold(engine: Engine) {
     }));
     assert_eq!(hungry.status(), "out_of_memory", "{}", hungry.0);
     for (field, asked, ceiling) in [
-        ("timeout", json!(5.5), "MAX_TIMEOUT"),
-        ("tmp_size", json!("7m"), "MAX_TMP_SIZE"),
-        ("output_limit", json!(21), "MAX_OUTPUT_LIMIT"),
-        ("memory_limit", json!("65m"), "MAX_MEMORY_LIMIT"),
-        ("pids_limit", json!(13), "MAX_PIDS_LIMIT"),
-        ("cpu_limit", json!(0.7), "MAX_CPU_LIMIT"),
+        ("timeout", json!(5.5), "ceiling of 5 s"),
+        ("tmp_size", json!("7m"), "ceiling of 6 MiB"),
+        ("output_limit", json!(21), "ceiling of 20"),
+        ("memory_limit", json!("65m"), "ceiling of 64 MiB"),
+        ("pids_limit", json!(13), "ceiling of 12"),
+        ("cpu_limit", json!(0.7), "ceiling of 0.6"),
     ] {
         let problem = service.refuse(&json!({"script": "echo never", field: asked}));
         assert_eq!((problem.http(), problem.field()), (400, field), "{}", problem.0);
-        assert!(problem.detail().contains(ceiling), "{ceiling} is not in {}", problem.0);
+        assert!(problem.detail().contains(ceiling), "no {ceiling} in {}", problem.0);
     }
 }

@@ -50,8 +50,7 @@ fn an_answer_is_as_documented(engine: Engine) {
 
 fn usage_is_measured(engine: Engine) {
     let answer = Shared::get(engine).run(&json!({
-        "script": "x = b'x' * (20 << 20); n = 0
-    while n < 2000000: n += 1",
+        "script": "x = b'x' * (20 << 20); n = 0\nwhile n < 2000000: n += 1",
         "language": "python",
     }));
     let usage = &answer.0["usage"];

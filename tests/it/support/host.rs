@@ -75,12 +75,3 @@ pub fn docker(args: &[&str]) -> Vec<String> {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect()
 }
-
-/// Docker's containers, ended ones too, each as one line; none where Docker is left out.
-pub fn containers() -> BTreeSet<String> {
-    if !super::engines().contains(&super::Engine::Docker) {
-        return BTreeSet::new();
-    }
-    let lines = docker(&["ps", "--all", "--no-trunc", "--format", "{{.ID}} {{.Names}}"]);
-    lines.into_iter().map(|line| format!("container {line}")).collect()
-}

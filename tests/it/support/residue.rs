@@ -1,23 +1,33 @@
 //! What a service leaves behind on the machine: nothing, or the test fails.
+//!
+//! Other services of the same kind may run on the machine; a thing is this suite's when it names a
+//! process of this suite as its owner, or belongs to such a thing.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use super::host;
+use super::{Engine, host};
 
-/// For what goes away behind an answer.
+/// For what goes away behind an answer, and for the sweep of a dead instance's leftovers.
 const SETTLE: Duration = Duration::from_secs(5);
 
-/// How many services of this suite run now. They make the same kinds of things, so the look at
-/// the machine is taken when there is none.
-static SERVICES: Mutex<Count> = Mutex::new(Count { running: 0, baseline: BTreeSet::new() });
+static SUITE: Mutex<Suite> =
+    Mutex::new(Suite { running: 0, owners: BTreeSet::new(), before: BTreeSet::new() });
 
-struct Count {
+/// The services of this suite. The look at the machine is taken when none of them runs.
+struct Suite {
     running: usize,
-    baseline: BTreeSet<String>,
+    /// The processes that may own something: the services ever started, and their keepers.
+    owners: BTreeSet<u32>,
+    /// What is not marked with an owner, and was there before the first of them.
+    before: BTreeSet<String>,
+}
+
+fn suite() -> MutexGuard<'static, Suite> {
+    SUITE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// One service's duty to leave nothing behind.
@@ -27,43 +37,45 @@ pub struct Residue {
 }
 
 impl Residue {
-    /// Before a service starts: what is on the machine already.
+    /// Before a service starts.
     pub fn before() -> Self {
-        let mut count = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        if count.running == 0 {
-            count.baseline = everything();
+        let mut suite = suite();
+        if suite.running == 0 {
+            suite.before = unmarked();
         }
-        count.running += 1;
+        suite.running += 1;
         Self { paid: false }
     }
 
+    /// The service runs as this process; what it and its children make is this suite's.
+    pub fn owned_by(&self, service: u32) {
+        suite().owners.insert(service);
+        suite().owners.extend(host::descendants(service));
+    }
+
     /// The service is gone, and so must be all it made, unless another one runs now; then the last
-    /// one checks for all.
+    /// one answers for all.
     pub fn gone(mut self) {
-        let baseline = self.pay();
-        let Some(baseline) = baseline else { return };
-        still_there(&baseline, |_| true);
+        if self.pay() == 0 {
+            settle(|| left(&suite()).into_iter().collect());
+        }
     }
 
-    /// The same, except for things that `spared` names; they stay another's to check.
-    pub fn gone_except(&self, spared: impl Fn(&str) -> bool) {
-        let count = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        let baseline = count.baseline.clone();
-        drop(count);
-        still_there(&baseline, |thing| !spared(thing));
+    /// All is gone but Docker's records of containers that have ended.
+    pub fn ended(&self) {
+        settle(|| left(&suite()).into_iter().filter(|thing| !thing.contains(" exited ")).collect());
     }
 
-    /// Docker's containers from before the first service started.
-    pub fn containers_before(&self) -> BTreeSet<String> {
-        let count = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
-        count.baseline.iter().filter(|thing| thing.starts_with("container ")).cloned().collect()
+    /// What this suite's services hold now, or have left behind.
+    pub fn left(&self) -> BTreeSet<String> {
+        left(&suite())
     }
 
-    fn pay(&mut self) -> Option<BTreeSet<String>> {
-        let mut count = SERVICES.lock().unwrap_or_else(PoisonError::into_inner);
+    fn pay(&mut self) -> usize {
+        let mut suite = suite();
         self.paid = true;
-        count.running -= 1;
-        (count.running == 0).then(|| count.baseline.clone())
+        suite.running -= 1;
+        suite.running
     }
 }
 
@@ -75,11 +87,10 @@ impl Drop for Residue {
     }
 }
 
-fn still_there(baseline: &BTreeSet<String>, counts: impl Fn(&str) -> bool) {
-    let began = std::time::Instant::now();
+fn settle(left: impl Fn() -> Vec<String>) {
+    let began = Instant::now();
     loop {
-        let now = everything();
-        let left: Vec<&String> = now.difference(baseline).filter(|thing| counts(thing)).collect();
+        let left = left();
         if left.is_empty() {
             return;
         }
@@ -88,65 +99,77 @@ fn still_there(baseline: &BTreeSet<String>, counts: impl Fn(&str) -> bool) {
     }
 }
 
-/// Everything on the machine that a service could have made, each as one line.
-fn everything() -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    processes(&mut all);
-    cgroups(Path::new("/sys/fs/cgroup"), &mut all);
-    mounts(&mut all);
-    folders(&mut all);
-    containers(&mut all);
-    all
+/// Everything on the machine that a service of this suite made, each as one line.
+fn left(suite: &Suite) -> BTreeSet<String> {
+    let containers = containers(&suite.owners);
+    let mut marks: Vec<String> = containers.iter().map(|(id, _)| id.clone()).collect();
+    marks.extend(suite.owners.iter().map(|pid| format!("/oncebox-{pid}-")));
+    let ours = |place: &str| marks.iter().any(|mark| place.contains(mark.as_str()));
+
+    let mut left: BTreeSet<String> = containers.into_iter().map(|(_, line)| line).collect();
+    cgroups(Path::new("/sys/fs/cgroup"), &ours, &mut left);
+    processes(&suite.owners, &ours, &mut left);
+    left.extend(unmarked().difference(&suite.before).cloned());
+    left
 }
 
-/// Processes that run our program or live in namespaces of their own, zombies too. The network
-/// namespaces that are held by processes are seen here as well.
-fn processes(all: &mut BTreeSet<String>) {
-    let own = |link: &str| host::proc_link(std::process::id(), link);
-    let (pid_namespace, net_namespace) = (own("ns/pid"), own("ns/net"));
+/// Docker's containers whose label names one of these owners: `boot:namespace:pid:start`.
+fn containers(owners: &BTreeSet<u32>) -> Vec<(String, String)> {
+    if !super::engines().contains(&Engine::Docker) {
+        return Vec::new();
+    }
+    let format = "{{.ID}} {{.State}} {{.Names}} {{.Label \"org.oncebox.owner\"}}";
+    let lines = host::docker(&["ps", "--all", "--no-trunc", "--format", format]);
+    let ours = lines.into_iter().filter(|line| {
+        let pid = line.rsplit(':').nth(1).and_then(|pid| pid.parse().ok());
+        pid.is_some_and(|pid: u32| owners.contains(&pid))
+    });
+    let id = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+    ours.map(|line| (id(&line), format!("container {line}"))).collect()
+}
+
+fn cgroups(folder: &Path, ours: &impl Fn(&str) -> bool, left: &mut BTreeSet<String>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            continue;
+        }
+        // The marks of owners end within a path, so a folder is looked at as one.
+        if ours(&format!("{}/", entry.path().display())) {
+            left.insert(format!("cgroup {}", entry.path().display()));
+        }
+        cgroups(&entry.path(), ours, left);
+    }
+}
+
+/// Processes in control groups of ours, which hold the namespaces as well; our own program; and
+/// zombies that nobody but the suite can reap.
+fn processes(owners: &BTreeSet<u32>, ours: &impl Fn(&str) -> bool, left: &mut BTreeSet<String>) {
+    let suite = std::process::id().to_string();
     for pid in host::pids() {
         let Some(name) = host::proc(pid, "comm") else { continue };
-        let name = name.trim().to_owned();
-        if host::status(pid, "State").is_some_and(|state| state.starts_with('Z')) {
-            all.insert(format!("zombie {pid} {name}"));
-        }
-        if name.contains("oncebox") || name.contains("containerd-shim") || name.contains("runc") {
-            all.insert(format!("process {pid} {name}"));
-        }
-        let net = host::proc_link(pid, "ns/net");
-        if let Some(net) = net.filter(|net| Some(net) != net_namespace.as_ref()) {
-            all.insert(format!("network namespace {net} of process {pid} {name}"));
-        }
-        let other = host::proc_link(pid, "ns/pid").filter(|ns| Some(ns) != pid_namespace.as_ref());
-        if other.is_some() {
-            all.insert(format!("process {pid} {name} in a pid namespace of its own"));
+        let line = format!("process {pid} {}", name.trim());
+        let parent = host::status(pid, "PPid").unwrap_or_default();
+        let zombie = host::status(pid, "State").is_some_and(|state| state.starts_with('Z'));
+        if owners.contains(&pid)
+            || host::proc(pid, "cgroup").is_some_and(|cgroups| ours(&cgroups))
+            || (zombie && (parent == suite || parent.parse().is_ok_and(|p| owners.contains(&p))))
+        {
+            left.insert(line);
         }
     }
 }
 
-fn cgroups(folder: &Path, all: &mut BTreeSet<String>) {
-    let Ok(entries) = fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        // Docker makes this one for all containers, with the first of them.
-        let dockers_own = entry.file_name() == "docker";
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) && !dockers_own {
-            all.insert(format!("cgroup {}", entry.path().display()));
-        }
-        cgroups(&entry.path(), all);
-    }
-}
-
-fn mounts(all: &mut BTreeSet<String>) {
+/// Mounts and folders: they have no owner's mark, so all that are new count.
+fn unmarked() -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
     for line in table.lines() {
-        let mut fields = line.split(' ');
-        let (id, place) = (fields.next().unwrap_or_default(), fields.nth(3).unwrap_or_default());
-        all.insert(format!("mount {id} at {place}"));
+        let place = line.split(' ').nth(4).unwrap_or_default();
+        // What Docker's daemon mounts goes with the container it lists.
+        if !["/overlay2/", "/netns/", "/containers/"].iter().any(|part| place.contains(part)) {
+            all.insert(format!("mount at {place}"));
+        }
     }
-}
-
-/// Folders and sockets in the places where a service keeps such things.
-fn folders(all: &mut BTreeSet<String>) {
     for place in ["/tmp", "/var/tmp", "/run", "/var/lib", "/dev/shm"] {
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
@@ -156,8 +179,5 @@ fn folders(all: &mut BTreeSet<String>) {
             }
         }
     }
-}
-
-fn containers(all: &mut BTreeSet<String>) {
-    all.extend(host::containers());
+    all
 }

@@ -61,6 +61,7 @@ impl Service {
             }
             service.get("/health").ok().filter(|reply| reply.http == 200)
         });
+        service.residue.as_ref().expect("just started").owned_by(service.pid());
         service
     }
 
@@ -79,7 +80,11 @@ impl Service {
     /// `POST /execute` with a JSON body.
     #[track_caller]
     pub fn execute(&self, request: &Value) -> Reply {
-        send(self.post().json(request)).expect("an answer")
+        let reply = send(self.post().json(request)).expect("an answer");
+        if matches!(reply.http, 500 | 502 | 504) {
+            eprintln!("--- the end of the service's log\n{}", self.last_words());
+        }
+        reply
     }
 
     /// `POST /execute` with any body that claims to be JSON.
@@ -124,6 +129,13 @@ impl Service {
         self.child.id()
     }
 
+    /// The end of its log, for a test that has failed.
+    pub fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(15)..].join("\n")
+    }
+
     /// Everything it has logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
@@ -153,13 +165,13 @@ impl Drop for Service {
         if std::thread::panicking() {
             let _ = self.child.kill();
             let _ = self.child.wait();
-            eprintln!("--- the service's log\n{}", self.log());
+            eprintln!("--- the end of the service's log\n{}", self.last_words());
             return;
         }
         if self.child.try_wait().expect("a child").is_none() {
             self.terminate();
             let status = self.wait();
-            assert!(status.success(), "stopped with {status}:\n{}", self.log());
+            assert!(status.success(), "stopped with {status}:\n{}", self.last_words());
         }
         assert!(!self.log().contains(CANARY), "the service logged its environment");
         residue.gone();
