@@ -173,7 +173,8 @@ fn lines(pid: u32, file: &str) -> Vec<String> {
 /// Resource limits; those that are as the suite itself has them are the machine's, not ours.
 fn limits(pid: u32) -> Vec<String> {
     let machine = lines(std::process::id(), "limits");
-    let kind = |limit: String| match limit.starts_with("Max processes") && machine.contains(&limit) {
+    let kind = |limit: String| match limit.starts_with("Max processes") && machine.contains(&limit)
+    {
         true => "Max processes: the machine's; the control group counts".to_owned(),
         false => limit,
     };
