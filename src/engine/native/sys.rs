@@ -141,3 +141,58 @@ pub fn exit_now(code: i32) -> ! {
 fn check(result: libc::c_int) -> io::Result<()> {
     if result == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use rustix::fs::{Mode, OFlags, open};
+    use std::os::fd::AsFd;
+
+    use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+
+    use super::*;
+
+    /// A directory of cgroup v2, gone with the test.
+    struct Folder(PathBuf);
+
+    impl Folder {
+        fn make() -> Self {
+            let mountinfo = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            let mount = mountinfo.lines().find(|line| line.contains(" - cgroup2 "));
+            let point = mount.and_then(|line| line.split(' ').nth(4)).expect("a cgroup2 mount");
+            let folder = PathBuf::from(point).join(format!("oncebox-test-{}", std::process::id()));
+            std::fs::create_dir(&folder).expect("root's right to make a cgroup");
+            Self(folder)
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir(&self.0);
+        }
+    }
+
+    #[test]
+    fn a_process_is_born_in_its_cgroup_and_its_namespace() {
+        let folder = Folder::make();
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = open(&folder.0, flags, Mode::empty()).unwrap();
+        let (pid, pidfd) = match clone(libc::CLONE_NEWUTS, Some(fd.as_fd())).unwrap() {
+            // The test process has other threads: nothing here may take a lock.
+            Cloned::Child => loop {
+                let long = rustix::thread::Timespec { tv_sec: 60, tv_nsec: 0 };
+                let _ = rustix::thread::nanosleep(&long);
+            },
+            Cloned::Parent(pid, pidfd) => (pid.as_raw_pid(), pidfd),
+        };
+        let cgroup = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+        let uts = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/uts")).unwrap();
+        let apart = uts(&pid.to_string()) != uts("self");
+        pidfd_send_signal(&pidfd, Signal::KILL).unwrap();
+        waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED).unwrap();
+        let name = folder.0.file_name().unwrap().to_str().unwrap();
+        assert!(cgroup.lines().any(|line| line.starts_with("0::") && line.ends_with(name)));
+        assert!(apart);
+    }
+}
