@@ -5,10 +5,10 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use super::answer::Answer;
 use super::dto::ExecuteRequest;
 use super::problem::Problem;
+use super::record::Watched;
 use super::request_id::RequestId;
 use super::{Door, body, multipart};
 use crate::execution::request::Execution;
-use crate::telemetry::Watched;
 
 /// Runs one script and answers when it has ended. Dropped when the client leaves, and the
 /// container is killed with it.

@@ -7,6 +7,7 @@ mod execute;
 mod fields;
 mod multipart;
 mod problem;
+mod record;
 mod request_id;
 mod system;
 

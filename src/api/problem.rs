@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::request_id::RequestId;
 use crate::engine::EngineError;
+use crate::engine::ImageError;
 use crate::execution::{Failure, Rejection};
-use crate::registry::ImageError;
 
 /// How long a caller should wait before another try when we can't say better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);

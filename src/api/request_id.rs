@@ -10,7 +10,7 @@ use actix_web::{Error, HttpMessage};
 use uuid::Uuid;
 
 use super::problem::Problem;
-use crate::telemetry;
+use super::record;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 128;
@@ -66,7 +66,7 @@ pub async fn middleware(
             .as_error::<Problem>()
             .cloned()
             .unwrap_or_else(|| Problem::internal(error.to_string()));
-        telemetry::problem(id.as_str(), &problem);
+        record::problem(id.as_str(), &problem);
         response = response.into_response(problem.respond(&id));
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

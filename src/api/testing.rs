@@ -11,12 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Canary, Door, Readiness};
+use crate::engine::ImageError;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::testing::CEILINGS;
-use crate::registry::{Image, ImageError, Reference};
+use crate::registry::{Image, Reference};
 
 /// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
 /// `panic` makes the engine panic, and every other one is printed.

@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 pub use channel::Channel;
 pub use container::{Container, Hold, Job, JobFile, ResultContent, ResultFile, RunEnd, Sink, Stop};
 
-use crate::registry::{Image, ImageError, Reference};
+use crate::registry::{Image, Reference};
 
 /// The engines there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -65,6 +65,17 @@ pub struct ContainerSpec {
     pub pids: u32,
     /// Bytes of `/tmp`.
     pub tmp: u64,
+}
+
+/// Why there is no image to run.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum ImageError {
+    #[error("image {0} was not found")]
+    NotFound(Reference),
+    #[error("image {reference} is not for this engine: {reason}")]
+    Unsupported { reference: Reference, reason: String },
+    #[error(transparent)]
+    Engine(#[from] EngineError),
 }
 
 /// We failed, or the engine did. The text is for the log; callers see a sentence that names

@@ -8,8 +8,9 @@ use super::language::how_to_run;
 use super::limits::Limits;
 use super::request::Execution;
 use super::text::MAX_STRING;
+use crate::engine::ImageError;
 use crate::engine::{Job, JobFile};
-use crate::registry::{Image, ImageError};
+use crate::registry::Image;
 
 /// One result file, at most; a larger one is skipped.
 pub(super) const RESULT_FILE_CAP: u64 = 16 << 20;

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
+use crate::engine::ImageError;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
-use crate::registry::{Image, ImageError, Reference, quoted};
+use crate::registry::{Image, Reference, quoted};
 use admission::{Admission, AdmissionOptions};
 use limits::{Ceilings, Limits};
 use outcome::{Outcome, Timings};

@@ -17,14 +17,3 @@ pub struct Image {
     /// The image's own environment, without loader and interpreter hooks.
     pub env: Vec<(String, String)>,
 }
-
-/// Why there is no image to run.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ImageError {
-    #[error("image {0} was not found")]
-    NotFound(Reference),
-    #[error("image {reference} is not for this engine: {reason}")]
-    Unsupported { reference: Reference, reason: String },
-    #[error(transparent)]
-    Engine(#[from] crate::engine::EngineError),
-}

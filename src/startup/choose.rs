@@ -10,13 +10,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{EngineChoice, Settings};
+use crate::engine::ImageError;
 use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::{NativeEngine, Spawner};
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
-use crate::registry::{ImageError, Reference};
+use crate::registry::Reference;
 
 /// For an engine to start and to run the canary.
 const DEADLINE: Duration = Duration::from_secs(60);

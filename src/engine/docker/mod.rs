@@ -41,8 +41,9 @@ use self::sweep::This;
 use self::version::{ApiVersion, Host};
 use super::hardening::{self, Expected};
 use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
+use crate::engine::ImageError;
 use crate::guest_binary;
-use crate::registry::{Image, ImageError, Reference};
+use crate::registry::{Image, Reference};
 
 /// The uids containers run as, each used by one container at a time.
 const FIRST_UID: u32 = 20_000;

@@ -20,7 +20,8 @@ pub use spawner::{Spawner, spawner_main};
 
 use super::hardening::{Expected, verify};
 use super::{Channel, Container, ContainerSpec, Engine, EngineError, EngineName, Hold};
-use crate::registry::{Image, ImageError, Reference};
+use crate::engine::ImageError;
+use crate::registry::{Image, Reference};
 use link::{Greeting, Held, Link};
 use protocol::MakeLimits;
 
