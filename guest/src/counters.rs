@@ -125,17 +125,23 @@ fn share(quota: Option<u64>, period: Option<u64>) -> Option<u64> {
 }
 
 impl Counters {
-    /// Reads every counter, and whether `/tmp` is full.
-    pub(crate) fn read(&self) -> Usage {
-        let [oom, memory, cpu, refused, peak] = &self.files;
-        let cpu_ns = match self.layout {
+    /// The container's CPU time so far.
+    pub(crate) fn cpu_ns(&self) -> Option<u64> {
+        let [_, _, cpu, _, _] = &self.files;
+        match self.layout {
             Layout::V1 => value(cpu.as_ref(), None),
             Layout::V2 => {
                 value(cpu.as_ref(), Some("usage_usec")).and_then(|us| us.checked_mul(1000))
             }
-        };
+        }
+    }
+
+    /// Reads every counter, and whether `/tmp` is full. CPU time counts from `before`: what it took
+    /// to make the container is not the script's.
+    pub(crate) fn read(&self, before: Option<u64>) -> Usage {
+        let [oom, memory, _, refused, peak] = &self.files;
         Usage {
-            cpu_ns,
+            cpu_ns: self.cpu_ns().zip(before).map(|(now, before)| now.saturating_sub(before)),
             max_memory: value(memory.as_ref(), None),
             max_pids: value(peak.as_ref(), None),
             oom_kills: value(oom.as_ref(), Some("oom_kill")),
@@ -205,7 +211,7 @@ mod tests {
             pids_refused: Some(2),
             tmp_full: tmp_full(),
         };
-        assert_eq!(counters.read(), usage);
+        assert_eq!(counters.read(Some(0)), usage);
         let expected = CgroupLimits {
             memory: Some(64 << 20),
             memory_and_swap: None,
@@ -242,7 +248,7 @@ mod tests {
             pids_refused: Some(0),
             tmp_full: tmp_full(),
         };
-        assert_eq!(counters.read(), usage);
+        assert_eq!(counters.read(Some(0)), usage);
         let expected = CgroupLimits {
             memory: Some(64 << 20),
             memory_and_swap: Some(64 << 20),

@@ -50,11 +50,12 @@ fn live(control: &mut Control) -> Result<(), Fatal> {
     control.finish()?;
 
     let job::Received { job, stdin } = job::receive(control, &workdir)?;
+    let before = counters.cpu_ns();
     let script = script::start(&job, stdin, &workdir).map_err(Fatal::broken("start the script"))?;
     control.push(&Report::Started);
     control.flush()?;
     let mut ended = pump::run(control, &mut signals, &job, script)?;
-    ended.usage = counters.read();
+    ended.usage = counters.read(before);
     control.push(&Report::Ended(ended));
     results::send(control, &job, &workdir)?;
     control.push(&Report::Done);

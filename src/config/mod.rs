@@ -156,9 +156,9 @@ fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
     };
     let ceilings = Ceilings { default, max };
     ceilings.hold(&AskedLimits::default()).map_err(|Rejection { code, field, detail }| {
-        // The ceiling may be the one to change.
+        // The ceiling, whose name ends the detail, may be the one to change.
         let ceiling = match code {
-            "limit_exceeded" => format!(", {}", values.describe(&format!("max_{field}"))),
+            "limit_exceeded" => format!(" {}", values.describe(&format!("max_{field}"))),
             _ => String::new(),
         };
         values.refused(field, &format!("{detail}{ceiling}"))

@@ -42,10 +42,10 @@ impl Values {
         SettingsError::Value { name: name.to_uppercase(), value, origin, rule: rule.to_owned() }
     }
 
-    /// A setting as a part of a sentence about another.
+    /// A setting's value and origin, behind its name.
     pub(super) fn describe(&self, name: &str) -> String {
         let (value, origin) =
             self.0.get(name).cloned().unwrap_or_else(|| (String::new(), Origin::Default));
-        format!("{} {value} ({origin})", name.to_uppercase())
+        format!("{value} ({origin})")
     }
 }

@@ -108,7 +108,10 @@ impl Guest {
                     taken.files.push((path, executable, content));
                 }
                 Order::Stdin { size } => taken.stdin = Some(self.data(size).await),
-                Order::Go => return taken,
+                Order::Go => {
+                    self.say(&Report::Started).await;
+                    return taken;
+                }
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -87,10 +87,8 @@ fn within<T: PartialOrd + Display>(
 ) -> Result<(), Rejection> {
     let (value, floor, ceiling) = (of(wanted), of(&FLOOR), of(max));
     if value > ceiling {
-        let detail = format!(
-            "{value} is more than the ceiling of {ceiling}, which the operator sets as MAX_{}",
-            field.to_uppercase()
-        );
+        let detail =
+            format!("{value} is more than the ceiling of {ceiling}, MAX_{}", field.to_uppercase());
         return Err(Rejection { code: "limit_exceeded", field, detail });
     }
     if value < floor {
@@ -189,7 +187,7 @@ mod tests {
         #[case] asked: AskedLimits,
         #[case] detail: &str,
     ) {
-        let detail = format!("{detail}, which the operator sets as MAX_{}", field.to_uppercase());
+        let detail = format!("{detail}, MAX_{}", field.to_uppercase());
         let rejection = Rejection { code: "limit_exceeded", field, detail };
         assert_eq!(CEILINGS.hold(&asked), Err(rejection));
     }

@@ -16,14 +16,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
-use tracing::info;
-use uuid::Uuid;
 
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
 use crate::registry::{Image, ImageError, Reference, quoted};
 use admission::{Admission, AdmissionOptions};
 use limits::{Ceilings, Limits};
-use outcome::{Outcome, Status, Timings};
+use outcome::{Outcome, Timings};
 use output::Output;
 use request::Execution;
 
@@ -106,20 +104,6 @@ impl Executor {
         execution: Execution,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
-        let mut line = CancelledLine { id: execution.id, due: true };
-        let result = self.walk(execution, cancel).await;
-        line.due = match &result {
-            Ok(outcome) => outcome.status == Status::Cancelled,
-            Err(failure) => matches!(failure, Failure::Cancelled),
-        };
-        result
-    }
-
-    async fn walk(
-        &self,
-        execution: Execution,
-        cancel: &CancellationToken,
-    ) -> Result<Outcome, Failure> {
         execution.check()?;
         let limits = self.ceilings.hold(&execution.limits)?;
         limits.hold_payload(&execution)?;
@@ -183,21 +167,6 @@ fn refused_file(error: EngineError, execution: &Execution) -> Failure {
             Rejection { code: "files_refused", field, detail }.into()
         }
         other => other.into(),
-    }
-}
-
-/// Logs that an execution was cancelled, also when its future is dropped because the client went
-/// away.
-struct CancelledLine {
-    id: Uuid,
-    due: bool,
-}
-
-impl Drop for CancelledLine {
-    fn drop(&mut self) {
-        if self.due {
-            info!(execution = %self.id, "cancelled");
-        }
     }
 }
 

@@ -174,11 +174,39 @@ mod tests {
         assert_eq!(fake.heard().len(), 4);
     }
 
+    /// A daemon whose container is in this state whenever it is asked.
+    async fn dead(state: &'static str) -> (Fake, Box<dyn Hold>) {
+        let fake = Fake::start(move |method, _| match method {
+            "GET" => Answer::ok(&format!(r#"{{"Id":"1d","State":{state}}}"#)),
+            _ => Answer::Status(204, String::new()),
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        let hold = Box::new(Remover::new(daemon).guard("x".into()));
+        (fake, hold)
+    }
+
     #[tokio::test]
-    async fn post_mortem_removes_and_claims_nothing() {
-        let (mut fake, remover) = fake(&[204]).await;
-        let hold: Box<dyn Hold> = Box::new(remover.guard("x".into()));
-        assert_eq!(hold.post_mortem().await, None);
-        assert_eq!(fake.until("DELETE").await.len(), 1);
+    async fn only_a_kill_for_memory_is_called_one() {
+        let table = [
+            (r#"{"Running":false,"OOMKilled":true,"ExitCode":137}"#, Some(1)),
+            (r#"{"Running":false,"OOMKilled":true,"ExitCode":0}"#, None),
+            (r#"{"Running":false,"OOMKilled":false,"ExitCode":137}"#, None),
+            ("null", None),
+        ];
+        for (state, kills) in table {
+            let (mut fake, hold) = dead(state).await;
+            let usage = hold.post_mortem().await;
+            assert_eq!(usage.and_then(|usage| usage.oom_kills), kills, "{state}");
+            fake.until("DELETE").await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_container_that_runs_on_is_removed_when_patience_ends() {
+        let (mut fake, hold) = dead(r#"{"Running":true}"#).await;
+        let patience = Duration::from_millis(10);
+        assert!(tokio::time::timeout(patience, hold.post_mortem()).await.is_err());
+        fake.until("DELETE").await;
     }
 }

@@ -25,10 +25,13 @@ pub struct Link {
     greeting: watch::Sender<Greeting>,
 }
 
+/// What was made and its pidfd, or the spawner's reason.
+type Making = Result<(Made, OwnedFd), String>;
+
 #[derive(Default)]
 struct State {
     next: ContainerId,
-    making: HashMap<ContainerId, oneshot::Sender<Result<(Made, OwnedFd), String>>>,
+    making: HashMap<ContainerId, oneshot::Sender<Making>>,
     /// Every container that is not proven gone, with whoever waits for its last counters.
     living: HashMap<ContainerId, Option<oneshot::Sender<Usage>>>,
 }

@@ -111,6 +111,26 @@ pub fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) })
 }
 
+/// What SIGINT, SIGTERM and SIGHUP do to this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopSignals {
+    Ignored,
+    Usual,
+}
+
+/// Decides about the signals by which a terminal or a service manager stops whole groups of
+/// processes (signal(7)).
+pub fn stop_signals(what: StopSignals) {
+    let action = match what {
+        StopSignals::Ignored => libc::SIG_IGN,
+        StopSignals::Usual => libc::SIG_DFL,
+    };
+    for signal in [libc::SIGINT, libc::SIGTERM, libc::SIGHUP] {
+        // SAFETY: both actions are the kernel's own, so no code of ours runs in a handler.
+        unsafe { libc::signal(signal, action) };
+    }
+}
+
 /// Ends this process at once, without unwinding and without any handler (_exit(2)): the way out of
 /// a child made by [`clone`], whose copied guards belong to its parent.
 pub fn exit_now(code: i32) -> ! {

@@ -212,7 +212,7 @@ mod tests {
     fn a_limit_that_does_not_hold_is_found_by_reading_back() {
         // The one plain file that takes a value and answers another.
         let (_dir, group) = fake(Version::V2, &[]);
-        let comm = open("/proc/self", DIRECTORY, Mode::empty()).unwrap();
+        let comm = open(format!("/proc/{}", std::process::id()), DIRECTORY, Mode::empty()).unwrap();
         let error = files::set(comm, "comm", "a name longer than fifteen").unwrap_err();
         assert_eq!(error.to_string(), "comm is a name longer t, wanted a name longer than fifteen");
         assert!(group.limit(&LIMITS).is_err());

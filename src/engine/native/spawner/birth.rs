@@ -91,6 +91,7 @@ impl<T, E: Into<io::Error>> Step<T> for Result<T, E> {
 }
 
 fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failed> {
+    sys::stop_signals(sys::StopSignals::Usual);
     if let Some(group) = plan.group {
         group.enter().step("enter the cgroup")?;
     }

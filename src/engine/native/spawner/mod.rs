@@ -17,7 +17,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, set_child_subreaper, set_parent_process_death_signal, waitpid,
+    Pid, Signal, WaitOptions, set_child_subreaper, set_parent_process_death_signal, setsid, waitpid,
 };
 
 use super::cgroup::Owner;
@@ -56,6 +56,10 @@ pub fn spawner_main(accept_unenforced: bool) -> ExitCode {
 /// Keeps one spawner alive until the service is gone.
 fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"oncebox-keeper");
+    // Ctrl-C and service managers reach every process of a group; the service alone decides when
+    // its containers end, and its hanging up is our signal.
+    sys::stop_signals(sys::StopSignals::Ignored);
+    let _ = setsid();
     // Containers of a dead spawner become our children, so that no zombie stays.
     set_child_subreaper(Some(rustix::process::getpid()))?;
     let owner = Owner::this_process()?;
