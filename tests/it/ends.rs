@@ -162,6 +162,20 @@ fn out_of_memory_in_a_child(engine: Engine) {
     }
 }
 
+/// A script that turns the kernel's choice to the guest does not turn the verdict.
+fn out_of_memory_of_a_script_that_ducks(engine: Engine) {
+    let script = "try: open('/proc/self/oom_score_adj', 'w').write('0')
+except OSError: pass
+x = []
+while True: x.append(b'x' * (1 << 20))";
+    let request =
+        json!({"script": script, "language": "python", "memory_limit": "32m", "timeout": 20});
+    for (answer, _) in run_all(&Shared::get(engine), &vec![request; 4]) {
+        assert_eq!(answer.status(), "out_of_memory", "{}", answer.0);
+        assert_eq!(answer.limits_hit(), ["memory"], "{}", answer.0);
+    }
+}
+
 /// Neither a kill by the script's own hand nor its exit code 137 is taken for want of memory.
 fn a_kill_is_not_out_of_memory(engine: Engine) {
     let service = Shared::get(engine);
@@ -247,7 +261,8 @@ fn a_client_that_goes_away_ends_its_script(engine: Engine) {
 on_both_engines! {
     together: every_exit_code, every_deadly_signal, signals_start_at_their_defaults,
         a_stopped_script_ends_by_its_deadline, a_script_that_ignores_signals_ends_by_its_deadline,
-        out_of_memory_in_the_script_itself, out_of_memory_in_a_child, a_kill_is_not_out_of_memory,
+        out_of_memory_in_the_script_itself, out_of_memory_in_a_child,
+        out_of_memory_of_a_script_that_ducks, a_kill_is_not_out_of_memory,
         closed_streams_do_not_end_a_script, output_before_a_sudden_end_is_kept,
         killing_everything_is_the_script_s_own_end;
     alone: a_deadline_is_kept, a_deadline_is_kept_on_a_loaded_machine,

@@ -117,7 +117,9 @@ fn posture(pid: u32) -> String {
     section("links", ["exe", "cwd", "root"].map(|link| named(pid, link)).to_vec());
     section("cgroups", cgroups(pid));
     section("mounts", mounts(pid));
-    text
+    // The uid outside is one of many, chosen for this container.
+    let uid = host::status(pid, "Uid").expect("a running process");
+    text.replace(uid.split_whitespace().next().expect("a uid"), "*")
 }
 
 fn status(pid: u32) -> Vec<String> {
@@ -197,7 +199,10 @@ fn descriptors(pid: u32) -> Vec<String> {
     numbers.sort_unstable();
     let kind = |fd: u32| {
         let target = host::proc_link(pid, &format!("fd/{fd}")).expect("an open descriptor");
-        format!("{fd}: {}", target.split_once(":[").map_or(target.as_str(), |(kind, _)| kind))
+        format!(
+            "{fd}: {}",
+            target.split_once(":[").map_or(beneath_ours(&target), |(kind, _)| kind.to_owned())
+        )
     };
     numbers.into_iter().map(kind).collect()
 }
@@ -221,7 +226,7 @@ fn cgroups(pid: u32) -> Vec<String> {
     for line in table(pid).lines().filter(|line| !machine.lines().any(|own| own == *line)) {
         let (_, group) = line.split_once(':').expect("a hierarchy");
         let (controllers, path) = group.split_once(':').expect("a path");
-        let mut lines = vec![format!("{controllers}: {}", anonymous(path))];
+        let mut lines = vec![format!("{controllers}: {}", beneath_ours(path))];
         let folder = cgroup_folder(controllers, path);
         for file in CGROUP_FILES {
             if let Ok(value) = fs::read_to_string(folder.join(file)) {
@@ -251,27 +256,55 @@ fn mounts(pid: u32) -> Vec<String> {
         let (place, what) = line.split_once(" - ").expect("two halves");
         let place: Vec<&str> = place.split(' ').collect();
         let what: Vec<&str> = what.split(' ').collect();
-        let super_options =
-            what[2].split(',').filter(|option| !is_layer(option)).collect::<Vec<_>>().join(",");
-        mounts.entry(place[4].to_owned()).or_default().push(format!(
-            "{} ({} of {}) {} | {}{}",
-            what[0],
-            anonymous(place[3]),
-            anonymous(what[1]),
-            place[5],
-            anonymous(&super_options),
-            place[6..].iter().map(|option| format!(" {}", anonymous(option))).collect::<String>(),
-        ));
+        let options = what[2].split(',').filter(|option| !is_layer(option));
+        let options = options.collect::<Vec<_>>().join(",");
+        // Slave mounts say which of the machine's they follow; that is a number by chance.
+        let propagation: String = place[6..]
+            .iter()
+            .map(|tag| format!(" {}", tag.split_once(':').map_or(*tag, |(kind, _)| kind)))
+            .collect();
+        let root = ["/volumes/", "/containers/"].iter().find_map(|part| place[3].find(part));
+        let mount = match root {
+            // A file of the daemon's own, on whatever disk the machine has.
+            Some(at) => {
+                format!("bind of …{} {}{propagation}", anonymous(&place[3][at..]), place[5])
+            }
+            None => format!(
+                "{} ({} of {}) {} | {}{propagation}",
+                what[0],
+                anonymous(place[3]),
+                anonymous(what[1]),
+                place[5],
+                anonymous(&options),
+            ),
+        };
+        mounts.entry(place[4].to_owned()).or_default().push(mount);
     }
-    mounts
-        .iter()
-        .flat_map(|(place, all)| all.iter().map(move |m| format!("{place}: {m}")))
-        .collect()
+    let mut lines = vec![masked(&mut mounts)];
+    for (place, all) in &mounts {
+        lines.extend(all.iter().map(|mount| format!("{place}: {mount}")));
+    }
+    lines
+}
+
+/// Takes the covers off the list, and names the paths that have none.
+fn masked(mounts: &mut BTreeMap<String, Vec<String>>) -> String {
+    let bare = |path: &&&str| Path::new(path).exists() && mounts.remove(**path).is_none();
+    let bare: Vec<&&str> = MASKED.iter().filter(bare).collect();
+    format!("(masked: all of the list but {bare:?})")
 }
 
 /// An overlay's folders are the engine's own business.
 fn is_layer(option: &str) -> bool {
     ["lowerdir=", "upperdir=", "workdir=", "lowerdir+="].iter().any(|name| option.starts_with(name))
+}
+
+/// A path among the control groups, without the part that is the suite's own.
+fn beneath_ours(path: &str) -> String {
+    let table = host::proc(std::process::id(), "cgroup").expect("this process");
+    let ours = table.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    let ours = ours.filter(|group| *group != "/");
+    anonymous(&ours.fold(path.to_owned(), |path, group| path.replacen(group, "", 1)))
 }
 
 /// Ids and numbers given by chance, replaced by `*`.
@@ -294,10 +327,9 @@ fn anonymous(text: &str) -> String {
     shown
 }
 
-/// Process ids and uids: what follows `oncebox-` in a name, or the inner id in a map.
+/// What follows `oncebox-` in a name: process ids and the like.
 fn chosen_by_chance(before: &str) -> bool {
-    let name = before.rsplit('/').next().unwrap_or_default();
-    name.starts_with("oncebox-") || before == "1000 "
+    before.rsplit('/').next().is_some_and(|name| name.starts_with("oncebox-"))
 }
 
 /// The guest: the ancestor that is PID 1 in its own pid namespace.
@@ -315,7 +347,7 @@ fn guest_of(script: u32) -> u32 {
 }
 
 fn every_field_is_as_written(engine: Engine) {
-    let mark = format!("51{}", std::process::id());
+    let mark = format!("5{}{}", engine as u8, std::process::id());
     let service = Service::start(engine, &[]);
     std::thread::scope(|scope| {
         let run = scope
