@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::support::{Engine, Reply, Service, host, until};
@@ -151,7 +152,7 @@ fn native_recovers_from_its_spawner_s_death() {
         let run = scope.spawn(move || post(&request));
         host::await_argument(&mark);
         let spawner = spawner_of(&service);
-        host::signal(spawner, "KILL");
+        host::signal(spawner, Signal::KILL);
         let problem = run.join().expect("no panic").expect("an answer").refused();
         assert_eq!(problem.http(), 502, "{}", problem.0);
         until("the end of the lost script", Duration::from_secs(2), || {

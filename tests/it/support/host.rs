@@ -5,6 +5,8 @@ use std::fs;
 use std::process::Command;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::until;
 
 /// Every process of the machine that can be seen from here.
@@ -63,10 +65,10 @@ pub fn descendants(pid: u32) -> Vec<u32> {
     found.split_off(1)
 }
 
-/// Sends a signal by name.
-pub fn signal(pid: u32, name: &str) {
-    let sent = Command::new("kill").args(["-s", name, "--", &pid.to_string()]).status();
-    assert!(sent.expect("kill runs").success(), "no process {pid}");
+/// Sends a signal.
+pub fn signal(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).expect("a living process");
 }
 
 /// What a `docker` command prints, by lines.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use reqwest::blocking::multipart::Form;
 use reqwest::blocking::{Client, RequestBuilder};
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -143,7 +144,7 @@ impl Service {
 
     /// Tells it to stop, without waiting.
     pub fn terminate(&self) {
-        super::host::signal(self.pid(), "TERM");
+        super::host::signal(self.pid(), Signal::TERM);
     }
 
     /// Waits for its end.

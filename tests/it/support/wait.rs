@@ -13,6 +13,8 @@ pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T
             return value;
         }
         assert!(began.elapsed() < limit, "after {limit:?} still waiting for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+        // Often at first, for what takes milliseconds; seldom later, to leave the machine alone.
+        let pause = began.elapsed() / 20;
+        std::thread::sleep(pause.clamp(Duration::from_micros(200), Duration::from_millis(10)));
     }
 }
