@@ -59,7 +59,8 @@ fn all_problems_pass(engine: Engine) {
     let failed = failed.into_inner().expect("no panic");
     let passed = PROBLEMS - failed.len();
     // Past the test runner's capture, for the record.
-    writeln!(std::io::stderr(), "HumanEval on {engine}: {passed}/{PROBLEMS} passed").expect("stderr");
+    writeln!(std::io::stderr(), "HumanEval on {engine}: {passed}/{PROBLEMS} passed")
+        .expect("stderr");
     assert!(failed.is_empty(), "{passed}/{PROBLEMS} passed; failed: {failed:#?}");
 }
 
