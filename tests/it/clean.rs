@@ -37,6 +37,13 @@ fn a_killed_service_leaves_nothing(engine: Engine) {
         for mark in &marks {
             host::await_argument(mark);
         }
+        // What is looked for can be found.
+        let held = service.holds();
+        for kind in ["process ", "cgroup "] {
+            assert!(held.iter().any(|thing| thing.starts_with(kind)), "no {kind}in {held:#?}");
+        }
+        let containers = held.iter().filter(|thing| thing.starts_with("container ")).count();
+        assert_eq!(containers >= marks.len(), engine == Engine::Docker, "{held:#?}");
         service.kill()
     });
     residue.ended();

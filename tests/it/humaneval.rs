@@ -1,5 +1,6 @@
 //! HumanEval: 164 real Python problems, each with its solution and its tests as one script.
 
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -57,8 +58,9 @@ fn all_problems_pass(engine: Engine) {
     });
     let failed = failed.into_inner().expect("no panic");
     let passed = PROBLEMS - failed.len();
-    // Seen in the suite's output, for the record.
-    eprintln!("HumanEval on {engine}: {passed}/{PROBLEMS} passed");
+    // Past the test runner's capture, for the record.
+    writeln!(std::io::stderr(), "HumanEval on {engine}: {passed}/{PROBLEMS} passed")
+        .expect("stderr");
     assert!(failed.is_empty(), "{passed}/{PROBLEMS} passed; failed: {failed:#?}");
 }
 

@@ -18,3 +18,4 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod posture;
+mod privileges;

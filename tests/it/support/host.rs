@@ -74,6 +74,10 @@ pub fn signal(pid: u32, signal: Signal) {
 /// What a `docker` command prints, by lines.
 pub fn docker(args: &[&str]) -> Vec<String> {
     let output = Command::new("docker").args(args).output().expect("the docker command runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{}use tests/run, which starts an engine, or leave Docker out by ONCEBOX_TEST_ENGINES=native",
+        String::from_utf8_lossy(&output.stderr)
+    );
     String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect()
 }

@@ -159,22 +159,26 @@ fn processes(owners: &BTreeSet<u32>, ours: &impl Fn(&str) -> bool, left: &mut BT
     }
 }
 
+/// What Docker's daemon mounts goes with the container it lists.
+const DOCKERS: &[&str] = &["/overlay2/", "/netns/", "/containers/", "/oncebox-tests."];
+
+/// Folders of a suite's own, this one's or another's beside it.
+const SUITES: &[&str] = &["oncebox-it-", "oncebox-tests.", "oncebox-images."];
+
 /// Mounts and folders: they have no owner's mark, so all that are new count.
 fn unmarked() -> BTreeSet<String> {
     let mut all = BTreeSet::new();
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
     for line in table.lines() {
         let place = line.split(' ').nth(4).unwrap_or_default();
-        // What Docker's daemon mounts goes with the container it lists.
-        if !["/overlay2/", "/netns/", "/containers/"].iter().any(|part| place.contains(part)) {
+        if !DOCKERS.iter().any(|part| place.contains(part)) {
             all.insert(format!("mount at {place}"));
         }
     }
     for place in ["/tmp", "/var/tmp", "/run", "/var/lib", "/dev/shm"] {
         for entry in fs::read_dir(place).into_iter().flatten().flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            // The suite's own folders go when their service does.
-            if name.contains("oncebox") && !name.starts_with("oncebox-it-") {
+            if name.contains("oncebox") && !SUITES.iter().any(|suite| name.starts_with(suite)) {
                 all.insert(format!("folder {place}/{name}"));
             }
         }

@@ -1,5 +1,6 @@
 //! A running service, as a process of its own.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -35,11 +36,16 @@ pub struct Service {
 impl Service {
     /// Starts a service of its own with these settings, and waits until it answers.
     pub fn start(engine: Engine, settings: &[(&str, &str)]) -> Self {
+        Self::start_program(oncebox("serve", engine), settings)
+    }
+
+    /// The same for a program that is started in some way of the caller's.
+    pub fn start_program(mut program: Command, settings: &[(&str, &str)]) -> Self {
         let residue = Residue::before();
         let folder = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
         let address = free_address();
         let log = File::create(folder.path().join("log")).expect("a log file");
-        let child = oncebox("serve", engine)
+        let child = program
             .env("PORT", address.port().to_string())
             .env("LOG_FORMAT", "json")
             .env("ONCEBOX_CANARY", CANARY)
@@ -150,6 +156,11 @@ impl Service {
     /// Waits for its end.
     pub fn wait(&mut self) -> ExitStatus {
         until("the service's end", STOP, || self.child.try_wait().expect("a child"))
+    }
+
+    /// What this suite's services hold now, this one among them.
+    pub fn holds(&self) -> BTreeSet<String> {
+        self.residue.as_ref().map(Residue::left).unwrap_or_default()
     }
 
     /// Kills it without a chance to clean up. What it leaves is the caller's to check.

@@ -1,0 +1,94 @@
+//! What the service itself may do: as little as it is told to.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::support::service::oncebox;
+use crate::support::{Engine, Service, host, turn};
+
+/// A user that every Debian has, and that owns nothing.
+const NOBODY: &str = "65534";
+
+/// The program where anybody can reach it, whatever folder the suite was built in.
+fn program_for_anybody() -> (TempDir, PathBuf) {
+    let folder = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
+    fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).expect("its owner");
+    let program = folder.path().join("oncebox");
+    fs::copy(env!("CARGO_BIN_EXE_oncebox"), &program).expect("the program");
+    (folder, program)
+}
+
+/// The native engine as an ordinary user, without a control group of its own.
+fn as_nobody(program: &PathBuf) -> Command {
+    let plain = oncebox("serve", Engine::Native);
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]);
+    command.arg(program).args(plain.get_args()).env_clear();
+    command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    command
+}
+
+/// Limits that can't be enforced are no limits: the start is refused, and the way out is named.
+#[test]
+fn native_without_limits_is_refused() {
+    let _turn = turn::alone();
+    let (_folder, program) = program_for_anybody();
+    let mut command = as_nobody(&program);
+    let output = command.env("PORT", "0").current_dir("/").stdin(Stdio::null()).output();
+    let output = output.expect("the program runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success(), "{said}");
+    for told in ["can't be enforced", "root", "Delegate=yes", "ACCEPT_UNENFORCED"] {
+        assert!(said.contains(told), "nothing about {told}: {said}");
+    }
+}
+
+/// An ordinary user who accepts that gets everything else.
+#[test]
+fn native_runs_as_an_ordinary_user() {
+    let _turn = turn::alone();
+    let (_folder, program) = program_for_anybody();
+    let accepted = [("ACCEPT_UNENFORCED", "memory,cpu,pids")];
+    let service = Service::start_program(as_nobody(&program), &accepted);
+    assert_eq!(ids(service.pid(), "Uid"), NOBODY);
+    let script =
+        "id -u; uname -n; ls /sys/class/net 2>/dev/null; touch /usr/x 2>/dev/null || echo ro
+grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):' /proc/self/status";
+    let answer = service.run(&json!({ "script": script }));
+    assert_eq!(
+        answer.text(),
+        "1000\noncebox\nro\nCapEff:\t0000000000000000\nCapBnd:\t0000000000000000\n\
+         NoNewPrivs:\t1\nSeccomp:\t2\n",
+        "{}",
+        answer.0
+    );
+}
+
+/// Started as root, the process that speaks to strangers is not root any more.
+#[test]
+fn native_http_gives_up_its_privileges() {
+    let _turn = turn::together();
+    let service = Service::start(Engine::Native, &[("USER_NAME", "nobody")]);
+    assert_eq!(ids(service.pid(), "Uid"), NOBODY);
+    assert_eq!(ids(service.pid(), "Gid"), NOBODY);
+    assert_eq!(host::status(service.pid(), "Groups").as_deref(), Some(""));
+    for set in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+        assert_eq!(host::status(service.pid(), set).as_deref(), Some("0000000000000000"), "{set}");
+    }
+    assert_eq!(host::status(service.pid(), "NoNewPrivs").as_deref(), Some("1"));
+    let answer = service.run(&json!({"script": "echo still works", "memory_limit": "64m"}));
+    assert_eq!(answer.text(), "still works\n");
+}
+
+/// The one id that is real, effective, saved and the file system's.
+fn ids(pid: u32, kind: &str) -> String {
+    let ids = host::status(pid, kind).expect("a running process");
+    let first = ids.split_whitespace().next().expect("an id").to_owned();
+    assert!(ids.split_whitespace().all(|id| id == first), "{kind}: {ids}");
+    first
+}
