@@ -88,6 +88,11 @@ pub(crate) async fn try_native(
         NativeEngine::start(spawner).await
     };
     let engine = within(starting).await.map_err(why)?;
+    let reason = if engine.enforces_limits() {
+        reason
+    } else {
+        format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
+    };
     prove(settings, engine, "host", reason).await
 }
 

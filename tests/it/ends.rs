@@ -109,9 +109,7 @@ fn a_script_that_ignores_signals_ends_by_its_deadline(engine: Engine) {
 /// How much later than its deadline a caller had the answer.
 fn lateness(answer: &Answer, waited: Duration, deadline: Duration) -> Duration {
     assert_eq!(answer.status(), "timed_out", "{}", answer.0);
-    // The clock starts when the job is handed over, a moment before the script itself.
-    let early = deadline.saturating_sub(answer.execution_time());
-    assert!(early <= Duration::from_millis(25), "early by {early:?}: {}", answer.0);
+    assert!(answer.execution_time() >= deadline, "early: {}", answer.0);
     waited.saturating_sub(answer.waited()).saturating_sub(deadline)
 }
 

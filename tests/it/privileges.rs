@@ -56,6 +56,7 @@ fn native_runs_as_an_ordinary_user() {
     let accepted = [("ACCEPT_UNENFORCED", "memory,cpu,pids")];
     let service = Service::start_program(as_nobody(&program), &accepted);
     assert_eq!(ids(service.pid(), "Uid"), NOBODY);
+    assert!(service.log().contains("limits do NOT hold"), "{}", service.log());
     let script =
         "id -u; uname -n; ls /sys/class/net 2>/dev/null; touch /usr/x 2>/dev/null || echo ro
 grep -E '^(CapBnd|CapEff|NoNewPrivs|Seccomp):' /proc/self/status";

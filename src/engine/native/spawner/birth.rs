@@ -210,7 +210,9 @@ fn limits(plan: &Plan<'_>) -> Result<(), Failed> {
 fn identity(plan: &Plan<'_>) -> Result<(), Failed> {
     let outer = plan.outer_id;
     if plan.privilege == Privilege::Root {
-        clear_bounding_set().step("bounding set")?;
+        if !plan.user_namespace {
+            clear_bounding_set().step("bounding set")?;
+        }
         set_thread_groups(&[]).step("supplementary groups")?;
         let gid = Gid::from_raw(outer);
         set_thread_res_gid(gid, gid, gid).step("gid")?;
@@ -238,7 +240,8 @@ fn no_more_namespaces(proc_user: rustix::io::Result<OwnedFd>) {
     }
 }
 
-/// A new user namespace comes with every capability and a full bounding set.
+/// A new user namespace comes with every capability and a full bounding set, whatever was given up
+/// before; without one, giving up root has left the bounding set alone to be cleared, before.
 fn capabilities(plan: &Plan<'_>) -> io::Result<()> {
     if plan.user_namespace {
         clear_bounding_set()?;
