@@ -200,6 +200,11 @@ impl Application {
                 engine.close().await;
                 return Err(format!("HTTP ended by itself: {ended:?}"));
             }
+            () = engine.lost() => {
+                handle.stop(false).await;
+                engine.close().await;
+                return Err(format!("the engine {} is lost; start the service again", engine.name()));
+            }
         }
         let orderly = async {
             info!("stopping: running scripts have {} s to finish", drain_timeout.as_secs_f64());

@@ -49,6 +49,12 @@ pub trait Engine: Send + Sync + 'static {
     fn make<'a>(&'a self, spec: &'a ContainerSpec)
     -> BoxFuture<'a, Result<Container, EngineError>>;
 
+    /// Resolves when this engine can never make a container again, so that the service has to be
+    /// started anew; for most engines that is never.
+    fn lost(&self) -> BoxFuture<'_, ()> {
+        Box::pin(std::future::pending())
+    }
+
     /// Ends every container of this engine and waits until they are proven gone.
     fn close(&self) -> BoxFuture<'_, ()>;
 }

@@ -170,6 +170,22 @@ fn native_recovers_from_its_spawner_s_death() {
     });
 }
 
+/// Without its keeper nothing could start the spawner again: the service ends, so that whoever runs
+/// it starts it again, and the next start clears what was left.
+#[test]
+fn native_ends_when_its_keeper_dies() {
+    let _turn = crate::support::turn::alone();
+    let mut service = Service::start(Engine::Native, &[]);
+    let keeper = host::status(spawner_of(&service), "PPid").expect("a living spawner");
+    host::signal(keeper.parse().expect("a pid"), Signal::KILL);
+    assert_eq!(service.wait().code(), Some(1), "{}", service.last_words());
+    assert!(service.last_words().contains("the engine native is lost"), "{}", service.last_words());
+    let next = Service::start(Engine::Native, &[]);
+    assert_eq!(next.run(&json!({"script": "echo next"})).text(), "next\n");
+    drop(next);
+    drop(service);
+}
+
 /// The service's child that makes the containers.
 fn spawner_of(service: &Service) -> u32 {
     until("the spawner", Duration::from_secs(5), || {

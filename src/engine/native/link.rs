@@ -10,6 +10,7 @@ use oncebox_guest::wire::Usage;
 use rustix::process::{Signal, pidfd_send_signal};
 use tokio::io::Interest;
 use tokio::net::UnixDatagram;
+use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::protocol::{ContainerId, MakeLimits, Reply, Request};
@@ -152,9 +153,11 @@ impl Link {
     fn kill(self: &Arc<Self>, id: ContainerId) {
         let request = Request::Kill { id };
         let sent = socket::send(&self.socket, &request.encode(), None);
-        if sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+        let later = sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
+        // Without a runtime the service is ending, and its hanging up ends every container.
+        if let (true, Ok(runtime)) = (later, Handle::try_current()) {
             let link = Arc::clone(self);
-            tokio::spawn(async move { link.send(&request, None).await });
+            runtime.spawn(async move { link.send(&request, None).await });
         }
     }
 

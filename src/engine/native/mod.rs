@@ -141,6 +141,14 @@ impl Engine for NativeEngine {
         Box::pin(self.make_container(spec))
     }
 
+    /// When spawner and keeper are both gone.
+    fn lost(&self) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            // Where nobody can say so any more, it is gone as well.
+            let _ = self.link.greeting().wait_for(|said| *said == Greeting::Gone).await;
+        })
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         Box::pin(async move {
             if timeout(CLOSE, self.link.empty()).await.is_err() {
