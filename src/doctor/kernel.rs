@@ -5,9 +5,10 @@ use std::path::Path;
 
 use super::Check;
 
-/// The calls the native engine needs, and the kernel each came with. mount_setattr(2) is the last.
+/// What the native engine needs of the kernel, and the version each came with: clone3(2) with
+/// CLONE_INTO_CGROUP, waitid(2) by pidfd, and overlays in a user namespace, which are the last.
 const CALLS: &[(&str, (u32, u32))] =
-    &[("pidfd_open", (5, 3)), ("clone3", (5, 3)), ("mount_setattr", (5, 12))];
+    &[("clone3 into cgroup", (5, 7)), ("waitid by pidfd", (5, 4)), ("overlay for users", (5, 11))];
 
 /// Each namespace by its name in `/proc/self/ns`, and by that of its count in `/proc/sys/user`.
 const NAMESPACES: &[(&str, &str)] = &[
