@@ -187,7 +187,7 @@ fn native_ends_when_its_keeper_dies() {
 }
 
 /// The service's child that makes the containers.
-fn spawner_of(service: &Service) -> u32 {
+pub fn spawner_of(service: &Service) -> u32 {
     until("the spawner", Duration::from_secs(5), || {
         let children = host::descendants(service.pid());
         let is_spawner =

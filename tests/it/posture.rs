@@ -9,11 +9,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::clean::spawner_of;
 use crate::support::{Engine, Service, host, until};
 
 /// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine or kernel
@@ -377,40 +378,63 @@ fn expect(engine: Engine, who: &str, found: &str) {
     });
 }
 
-/// A guest of this engine, and on native of this service: another suite may be running too.
-fn is_guest(pid: u32, engine: Engine, service: u32) -> bool {
-    let inside = host::status(pid, "NSpid").is_some_and(|inner| inner.ends_with("\t1"));
-    let guest = host::proc_link(pid, "exe").is_some_and(|exe| exe.contains("oncebox-guest"));
-    inside
-        && guest
-        && match engine {
-            Engine::Native => host::descendants(service).contains(&pid),
-            Engine::Docker => host::proc(pid, "cgroup").is_some_and(|c| c.contains("/docker/")),
-        }
+fn is_guest(pid: &u32) -> bool {
+    host::status(*pid, "NSpid").is_some_and(|inner| inner.ends_with("\t1"))
+        && host::proc_link(*pid, "exe").is_some_and(|exe| exe.contains("oncebox-guest"))
 }
 
-/// A container that waits for its job is caught by stopping the service in the few milliseconds
-/// between the two; where the job was faster, another container is tried. The script sleeps so that
-/// a guest that has its job is known by its child, and does not go away under our eyes.
+/// A container waits for its job while its service is stopped between having it made and handing
+/// the job over. Where the service was faster or slower than that, another container is tried. The
+/// script sleeps, so that a guest that has its job is known by its child.
 fn a_waiting_container_is_as_written(engine: Engine) {
     let service = Service::start(engine, &[]);
-    let caught = (0..50).find_map(|_| {
-        let others = host::pids();
+    let caught = (0..20).find_map(|_| {
         std::thread::scope(|scope| {
-            let run = scope.spawn(|| service.run(&json!({"script": "sleep 1"})));
-            let guest = until("a new guest", Duration::from_secs(20), || {
-                let new = host::pids();
-                let ours = |pid: &u32| is_guest(*pid, engine, service.pid());
-                new.difference(&others).copied().find(ours)
-            });
-            host::signal(service.pid(), Signal::STOP);
-            let found = waiting_posture(guest);
+            let request = || scope.spawn(|| service.run(&json!({"script": "sleep 1"})));
+            let (run, guest) = match engine {
+                Engine::Native => held_native_guest(&service, request),
+                Engine::Docker => held_docker_guest(&service, request),
+            };
+            let found = guest.and_then(waiting_posture);
             host::signal(service.pid(), Signal::CONT);
             assert_eq!(run.join().expect("an answer").status(), "completed");
             found
         })
     });
-    expect(engine, "waiting", &caught.expect("a waiting container within fifty tries"));
+    expect(engine, "waiting", &caught.expect("a waiting container within twenty tries"));
+}
+
+/// The spawner is held until the service has asked it for a container, which shows in a descriptor
+/// more; then the service is held, and the spawner makes the container.
+fn held_native_guest<T>(service: &Service, request: impl FnOnce() -> T) -> (T, Option<u32>) {
+    let spawner = spawner_of(service);
+    let open = || fs::read_dir(format!("/proc/{}/fd", service.pid())).map_or(0, Iterator::count);
+    host::signal(spawner, Signal::STOP);
+    let before = open();
+    let run = request();
+    until("a request to the spawner", Duration::from_secs(10), || (open() > before).then_some(()));
+    host::signal(service.pid(), Signal::STOP);
+    host::signal(spawner, Signal::CONT);
+    let began = Instant::now();
+    let guest = until("a guest, or the certainty that none was asked for", Duration::MAX, || {
+        let guest = host::descendants(spawner).into_iter().find(is_guest);
+        (guest.is_some() || began.elapsed() > Duration::from_secs(1)).then_some(guest)
+    });
+    (run, guest)
+}
+
+/// A daemon takes its time, so the service is held as soon as there is a guest.
+fn held_docker_guest<T>(service: &Service, request: impl FnOnce() -> T) -> (T, Option<u32>) {
+    let others = host::pids();
+    let run = request();
+    let in_docker = |pid: &u32| {
+        is_guest(pid) && host::proc(*pid, "cgroup").is_some_and(|group| group.contains("/docker/"))
+    };
+    let guest = until("a new guest", Duration::from_secs(20), || {
+        host::pids().difference(&others).copied().find(in_docker)
+    });
+    host::signal(service.pid(), Signal::STOP);
+    (run, Some(guest))
 }
 
 /// The posture of a guest that has come to rest without a job; `None` when it has one.
