@@ -6,6 +6,7 @@ mod container;
 pub mod docker;
 pub mod hardening;
 pub mod native;
+mod owner;
 #[cfg(test)]
 pub(crate) mod testing;
 

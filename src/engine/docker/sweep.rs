@@ -6,9 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 
 use super::daemon::Daemon;
-use super::owner::{Owner, Process, Standing};
 use super::removal::Remover;
 use super::request::{INSTANCE_LABEL, OWNER_LABEL};
+use crate::engine::owner::{Owner, Process, Standing};
 
 /// Every container of ours is called this, its instance and a number.
 pub(super) const NAME_PREFIX: &str = "oncebox-";

@@ -2,7 +2,7 @@
 
 use oncebox_guest::wire::{CgroupLimits, Posture, VERSION};
 
-use super::{RLIMITS, cpu_quota_us, tmp_inodes};
+use super::{CPU_PERIOD_US, RLIMITS, cpu_quota_us, tmp_inodes};
 use crate::engine::ContainerSpec;
 
 /// What only the engine knows about a container it made.
@@ -75,7 +75,11 @@ fn cgroup_limits(found: &CgroupLimits, spec: &ContainerSpec) -> Result<(), Strin
         same("memory and swap limit", &found.memory_and_swap, &memory)?;
     }
     same("pids limit", &found.pids, &Some(u64::from(spec.pids)))?;
-    same("cpu limit", &found.cpu_us_per_s, &Some(cpu_quota_us(spec.cpu_millis) * 10))
+    same(
+        "cpu limit",
+        &found.cpu_us_per_s,
+        &Some(cpu_quota_us(spec.cpu_millis) * (1_000_000 / CPU_PERIOD_US)),
+    )
 }
 
 fn same<T: PartialEq + std::fmt::Debug>(name: &str, found: &T, wanted: &T) -> Result<(), String> {

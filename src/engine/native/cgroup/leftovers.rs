@@ -10,65 +10,25 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::tree::DIRECTORY;
 use super::{Layout, files};
+use crate::engine::owner::{Owner, Process, Standing};
 
 const PREFIX: &str = "oncebox-";
 
-/// Who a folder belongs to: a process that can be told from every other one, dead or alive, of
-/// this boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Owner {
-    pub pid: u32,
-    /// In clock ticks since boot: field 22 of `/proc/PID/stat` (proc_pid_stat(5)).
-    pub started: u64,
-    /// The inode of the pid namespace in which `pid` means anything.
-    pub pid_namespace: u64,
+/// The name of an owner's folder. Control groups do not outlive a boot, so it need not say which.
+pub(super) fn folder(owner: &Owner) -> String {
+    format!("{PREFIX}{}-{}-{}", owner.pid, owner.started, owner.namespace)
 }
 
-impl Owner {
-    /// This process.
-    ///
-    /// # Errors
-    /// When `/proc` can't be read.
-    pub fn this_process() -> io::Result<Self> {
-        let pid = std::process::id();
-        let started = started(&std::fs::read_to_string("/proc/self/stat")?)
-            .ok_or_else(|| io::Error::other("/proc/self/stat has no start time"))?;
-        Ok(Self { pid, started, pid_namespace: pid_namespace()? })
-    }
-
-    pub(super) fn folder(&self) -> String {
-        format!("{PREFIX}{}-{}-{}", self.pid, self.started, self.pid_namespace)
-    }
-
-    fn parse(folder: &str) -> Option<Self> {
-        let mut parts = folder.strip_prefix(PREFIX)?.split('-');
-        let owner = Self {
-            pid: parts.next()?.parse().ok()?,
-            started: parts.next()?.parse().ok()?,
-            pid_namespace: parts.next()?.parse().ok()?,
-        };
-        parts.next().is_none().then_some(owner)
-    }
-
-    /// Dead for certain: a process of another pid namespace may live, for all we can see.
-    fn is_dead(&self, our_namespace: u64) -> bool {
-        if self.pid_namespace != our_namespace {
-            return false;
-        }
-        match std::fs::read_to_string(format!("/proc/{}/stat", self.pid)) {
-            Ok(stat) => started(&stat) != Some(self.started),
-            Err(e) => e.kind() == io::ErrorKind::NotFound,
-        }
-    }
-}
-
-fn pid_namespace() -> io::Result<u64> {
-    Ok(rustix::fs::stat("/proc/self/ns/pid")?.st_ino)
-}
-
-/// The command name in field 2 may hold anything, so fields are counted from its closing bracket.
-fn started(stat: &str) -> Option<u64> {
-    stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+/// The owner of a folder of this boot; `None` for a folder that is not of this form.
+fn owner_of(folder: &str, boot: &str) -> Option<Owner> {
+    let mut parts = folder.strip_prefix(PREFIX)?.split('-');
+    let owner = Owner {
+        boot: boot.to_owned(),
+        pid: parts.next()?.parse().ok()?,
+        started: parts.next()?.parse().ok()?,
+        namespace: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(owner)
 }
 
 /// Kills what runs in folders of dead instances and removes them; folders of living instances are
@@ -82,8 +42,9 @@ pub fn sweep(layout: &Layout, mine: &Owner) -> io::Result<usize> {
     for (path, _) in &layout.directories {
         let above = open(path, DIRECTORY, Mode::empty())?;
         for name in directories(&above)? {
-            let Some(owner) = name.to_str().and_then(Owner::parse) else { continue };
-            if owner == *mine || owner.is_dead(mine.pid_namespace) {
+            let owner = name.to_str().and_then(|name| owner_of(name, &mine.boot));
+            let Some(owner) = owner else { continue };
+            if owner == *mine || owner.standing(mine, Process::look) == Standing::Dead {
                 removed += empty(&above, &name)?;
                 remove(&above, &name)?;
             }
@@ -154,29 +115,24 @@ mod tests {
 
     #[test]
     fn a_folder_names_its_owner() {
-        let owner = Owner { pid: 12, started: 3456, pid_namespace: 4_026_531_836 };
-        assert_eq!(Owner::parse(&owner.folder()), Some(owner));
+        let boot = "this boot".to_owned();
+        let owner = Owner { boot, pid: 12, started: 3456, namespace: 4_026_531_836 };
+        assert_eq!(folder(&owner), "oncebox-12-3456-4026531836");
+        assert_eq!(owner_of(&folder(&owner), "this boot"), Some(owner));
         for other in
             ["oncebox-service", "oncebox-1-2", "oncebox-1-2-3-4", "docker", "oncebox-x-1-2"]
         {
-            assert_eq!(Owner::parse(other), None, "{other}");
+            assert_eq!(owner_of(other, "this boot"), None, "{other}");
         }
     }
 
     #[test]
     fn only_a_process_that_is_gone_is_dead() {
-        let mine = Owner::this_process().unwrap();
-        let here = mine.pid_namespace;
-        assert!(!mine.is_dead(here));
-        assert!(Owner { started: mine.started + 1, ..mine.clone() }.is_dead(here));
-        assert!(Owner { pid: u32::MAX, ..mine.clone() }.is_dead(here));
-        assert!(!Owner { pid: u32::MAX, pid_namespace: here + 1, ..mine }.is_dead(here));
-    }
-
-    #[test]
-    fn a_command_name_cannot_hide_the_start_time() {
-        let fields: Vec<String> = (3..=24).map(|n| n.to_string()).collect();
-        let stat = format!("1 (a) b) (c) {}", fields.join(" "));
-        assert_eq!(started(&stat), Some(22));
+        let mine = Owner::this().unwrap();
+        let dead = |owner: Owner| owner.standing(&mine, Process::look) == Standing::Dead;
+        assert!(!dead(mine.clone()));
+        assert!(dead(Owner { started: mine.started + 1, ..mine.clone() }));
+        assert!(dead(Owner { pid: u32::MAX, ..mine.clone() }));
+        assert!(!dead(Owner { pid: u32::MAX, namespace: mine.namespace + 1, ..mine.clone() }));
     }
 }

@@ -11,7 +11,7 @@ mod v2;
 
 pub use group::Group;
 pub use layout::{Layout, NoCgroup, discover};
-pub use leftovers::{Owner, sweep};
+pub use leftovers::sweep;
 pub use tree::Tree;
 
 /// The controllers a container needs, by their kernel names.

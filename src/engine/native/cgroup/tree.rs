@@ -6,9 +6,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, unlinkat};
 
 use super::group::Group;
-use super::leftovers::Owner;
+use super::leftovers::folder;
 use super::{Controller, Layout, NoCgroup, Version, v2};
 use crate::engine::native::protocol::MakeLimits;
+use crate::engine::owner::Owner;
 
 /// Open directories, so that the spawner needs no path to them later.
 pub struct Tree {
@@ -35,7 +36,7 @@ impl Tree {
     /// # Errors
     /// The path that can't be written, or the controllers that are not delegated to us.
     pub fn open(layout: &Layout, owner: &Owner) -> Result<Self, NoCgroup> {
-        let name = owner.folder();
+        let name = folder(owner);
         let mut hierarchies = Vec::new();
         for (path, controllers) in &layout.directories {
             let failed = |e: io::Error| NoCgroup::NotWritable {

@@ -20,9 +20,9 @@ use rustix::process::{
     Pid, Signal, WaitOptions, set_child_subreaper, set_parent_process_death_signal, setsid, waitpid,
 };
 
-use super::cgroup::Owner;
 use super::protocol::Reply;
 use super::{socket, sys};
+use crate::engine::owner::Owner;
 
 pub use launch::{Spawner, sealed};
 
@@ -62,7 +62,7 @@ fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
     let _ = setsid();
     // Containers of a dead spawner become our children, so that no zombie stays.
     set_child_subreaper(Some(rustix::process::getpid()))?;
-    let owner = Owner::this_process()?;
+    let owner = Owner::this()?;
     let mut deaths: Vec<Instant> = Vec::new();
     loop {
         let spawner = match sys::clone(0, None)? {

@@ -14,9 +14,10 @@ use super::birth::{self, Plan};
 use super::uids::Uids;
 use super::{Privilege, sealed, template};
 use crate::engine::hardening::seccomp::{self, Program};
-use crate::engine::native::cgroup::{self, Group, Owner, Tree};
+use crate::engine::native::cgroup::{self, Group, Tree};
 use crate::engine::native::protocol::{ContainerId, MakeLimits, Reply, Request};
 use crate::engine::native::{socket, sys};
+use crate::engine::owner::Owner;
 
 /// The event key of the connection; containers count from 1.
 const CONNECTION: u64 = 0;
@@ -210,9 +211,7 @@ impl<'a> Worker<'a> {
             Ok(sys::Cloned::Parent(pid, pidfd)) => (pid, pidfd),
             Err(e) => {
                 drop(plan);
-                if let (Some(group), Some(tree)) = (&group, &self.tree) {
-                    group.remove(tree)?;
-                }
+                self.remove(group.as_ref())?;
                 return Err(io::Error::new(e.kind(), format!("clone3: {e}")));
             }
         };
@@ -240,11 +239,7 @@ impl<'a> Worker<'a> {
 
     fn bury_again(&mut self) -> io::Result<()> {
         for (id, living, usage) in std::mem::take(&mut self.dying) {
-            let removed = match (&living.group, &self.tree) {
-                (Some(group), Some(tree)) => group.remove(tree),
-                _ => Ok(()),
-            };
-            match removed {
+            match self.remove(living.group.as_ref()) {
                 Ok(()) => {
                     self.uids.give_back(living.outer_id);
                     self.reply(&Reply::Gone { id, usage })?;
@@ -267,19 +262,19 @@ impl<'a> Worker<'a> {
         for id in ids {
             self.bury(id)?;
         }
-        let Some(tree) = &self.tree else { return Ok(()) };
-        while let Some((_, living, _)) = self.dying.last() {
-            match living.group.as_ref().map_or(Ok(()), |group| group.remove(tree)) {
-                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {
-                    let _ = rustix::thread::nanosleep(&BUSY_RETRY);
-                }
-                result => {
-                    result?;
-                    self.dying.pop();
-                }
-            }
+        self.bury_again()?;
+        while !self.dying.is_empty() {
+            let _ = rustix::thread::nanosleep(&BUSY_RETRY);
+            self.bury_again()?;
         }
-        tree.remove()
+        self.tree.as_ref().map_or(Ok(()), Tree::remove)
+    }
+
+    fn remove(&self, group: Option<&Group>) -> io::Result<()> {
+        match (group, &self.tree) {
+            (Some(group), Some(tree)) => group.remove(tree),
+            _ => Ok(()),
+        }
     }
 
     fn reply(&self, reply: &Reply) -> io::Result<()> {

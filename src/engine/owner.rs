@@ -1,4 +1,4 @@
-//! Which process a container belongs to, in words that another process can check.
+//! Which process a container or a folder belongs to, in words that another process can check.
 
 use std::fmt;
 use std::fs;
@@ -11,12 +11,12 @@ use rustix::process::{Pid, test_kill_process};
 /// process only within one boot and one pid namespace, and only until it is used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Owner {
-    boot: String,
+    pub(super) boot: String,
     /// Inode of the pid namespace.
-    namespace: u64,
-    pid: u32,
+    pub(super) namespace: u64,
+    pub(super) pid: u32,
     /// Clock ticks since boot (proc_pid_stat(5), field 22).
-    started: u64,
+    pub(super) started: u64,
 }
 
 impl Owner {
@@ -39,7 +39,7 @@ impl Owner {
         Ok(Self { boot, namespace, pid: std::process::id(), started })
     }
 
-    /// What this process can say about the owner of a container.
+    /// What this process can say about the owner of something.
     pub(super) fn standing(&self, this: &Self, look: impl Fn(u32) -> Process) -> Standing {
         if (&self.boot, self.namespace) != (&this.boot, this.namespace) {
             return Standing::Unknown;
