@@ -15,7 +15,10 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 pub use channel::Channel;
-pub use container::{Container, Hold, Job, JobFile, ResultContent, ResultFile, RunEnd, Sink, Stop};
+pub use container::{
+    Container, Hold, Job, JobFile, Prestarted, ResultContent, ResultFile, RunEnd, RunError, Sink,
+    Stop,
+};
 
 use crate::registry::{Image, Reference};
 

@@ -7,7 +7,7 @@ use oncebox_guest::wire::{self, HEADER_LEN, MAX_ORDER, Order, Posture, Report, U
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
-use super::{Channel, Container, Hold};
+use super::{Channel, Container, ContainerSpec, EngineError, Hold};
 
 /// Both ends: the service's, and the one the test plays.
 pub(crate) fn pair() -> (Channel, Guest) {
@@ -41,6 +41,13 @@ impl Drop for Held {
 }
 
 impl Hold for Held {
+    fn limit<'a>(
+        &'a mut self,
+        _spec: &'a ContainerSpec,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        async move { Ok(()) }.boxed()
+    }
+
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
         async move { self.usage }.boxed()
     }

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::daemon::Daemon;
-use crate::engine::Hold;
+use crate::engine::{ContainerSpec, EngineError, Hold};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
 const STATE_LOOK: Duration = Duration::from_millis(20);
@@ -116,6 +116,13 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
+    fn limit<'a>(
+        &'a mut self,
+        _spec: &'a ContainerSpec,
+    ) -> BoxFuture<'a, Result<(), EngineError>> {
+        async { Err(EngineError::Make("limits of a waiting container stay".into())) }.boxed()
+    }
+
     /// The daemon keeps no counters of a container that has ended, and does not always set its
     /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
     /// kernel killed together with its script.
