@@ -12,7 +12,7 @@
 //! | [`execution`] | the life of one script: permit, container, run, outcome |
 //! | [`engine`] | what makes containers: `docker` and `native`, from one hardening profile |
 //! | [`registry`] | images: their references, and what there is behind them |
-//! | [`telemetry`] | logs, each event in one place |
+//! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
 //! The guest, PID 1 of every container, is the crate `oncebox-guest` beside this one. Only

@@ -1,9 +1,10 @@
-//! `GET /health` and `GET /ready`.
+//! `GET /health`, `GET /ready` and `GET /metrics`.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::{Door, Problem};
+use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// The process answers; nothing more.
 pub(super) async fn health() -> HttpResponse {
@@ -22,6 +23,11 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
         return Err(Problem::draining());
     }
     Ok(HttpResponse::Ok().json(&door.readiness))
+}
+
+/// Everything that is counted and measured, for Prometheus.
+pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
+    HttpResponse::Ok().content_type(CONTENT_TYPE).body(door.executor.metrics().encode())
 }
 
 /// The body of `GET /ready`.

@@ -101,7 +101,7 @@ pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
         queue_limit: 0,
         queue_timeout: Duration::from_secs(60),
     };
-    Arc::new(Executor::new(engine, Reference::host(), CEILINGS, admission))
+    Arc::new(Executor::new(engine, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 
 /// A door to such an engine, with a body of at most 4 KiB.

@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::ImageError;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
 use crate::registry::{Image, Reference, quoted};
+use crate::telemetry::metrics::{Metrics, Phase};
 use admission::{Admission, AdmissionOptions};
 use limits::{Ceilings, Limits};
 use outcome::{Outcome, Timings};
@@ -32,6 +33,7 @@ pub struct Executor {
     base_image: Reference,
     ceilings: Ceilings,
     admission: Admission,
+    metrics: Arc<Metrics>,
 }
 
 /// Why there is no outcome.
@@ -81,14 +83,22 @@ impl Executor {
         base_image: Reference,
         ceilings: Ceilings,
         admission: AdmissionOptions,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { engine, base_image, ceilings, admission: Admission::new(admission) }
+        Self { engine, base_image, ceilings, admission: Admission::new(admission), metrics }
     }
 
     /// The engine it runs on.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// What it counts and measures, as of now.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.metrics.queue_length(i64::try_from(self.admission.waiting()).unwrap_or(i64::MAX));
+        &self.metrics
     }
 
     /// Refuses new executions from now on, and those that wait; the running ones go on.
@@ -112,15 +122,21 @@ impl Executor {
         let arrived = Instant::now();
         let permit = unless(cancel, self.admission.enter()).await??;
         let admitted = Instant::now();
+        self.metrics.phase(Phase::Queued, admitted - arrived);
         let reference = execution.image.as_ref().unwrap_or(&self.base_image);
         let (image, container) = unless(cancel, self.prepare(reference, &limits)).await??;
         let job = job::compose(&execution, &image, &limits)?;
         let prepared = Instant::now();
+        self.metrics.phase(Phase::Prepared, prepared - admitted);
         let mut output = Output::new(limits.output);
-        let end = container
-            .run(&job, cancel, &mut output)
-            .await
-            .map_err(|error| refused_file(error, &execution))?;
+        let running = self.metrics.run();
+        let end = match container.run(&job, cancel, &mut output).await {
+            Ok(end) => end,
+            Err(error) => {
+                running.failed();
+                return Err(refused_file(error, &execution));
+            }
+        };
         // What is left of the container is its hold's to remove; the next script need not wait.
         drop(permit);
 
@@ -129,7 +145,10 @@ impl Executor {
             prepared: prepared - admitted,
             ran: prepared.elapsed(),
         };
-        Ok(Outcome::conclude(execution.id, &image, &limits, end, output, timings))
+        self.metrics.phase(Phase::Ran, timings.ran);
+        let outcome = Outcome::conclude(execution.id, &image, &limits, end, output, timings);
+        running.ended(outcome.status);
+        Ok(outcome)
     }
 
     async fn prepare(

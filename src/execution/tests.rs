@@ -76,7 +76,7 @@ fn stage_with(
     let queue_timeout = Duration::from_secs(600);
     let options = AdmissionOptions { max_concurrent, queue_limit, queue_timeout };
     let engine = Arc::new(Stage { made, usage });
-    (Executor::new(engine, Reference::host(), CEILINGS, options), guests)
+    (Executor::new(engine, Reference::host(), CEILINGS, options, Arc::default()), guests)
 }
 
 fn from_image(name: &str) -> Execution {

@@ -17,5 +17,6 @@ mod first_minute;
 mod humaneval;
 mod isolation;
 mod languages;
+mod metrics;
 mod posture;
 mod privileges;

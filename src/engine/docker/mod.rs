@@ -43,6 +43,7 @@ use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::engine::ImageError;
 use crate::guest_binary;
 use crate::registry::{Image, Reference};
+use crate::telemetry::metrics::Metrics;
 
 /// The uids containers run as, each used by one container at a time.
 const FIRST_UID: u32 = 20_000;
@@ -97,7 +98,10 @@ impl DockerEngine {
     /// # Errors
     /// [`EngineError::Unavailable`] when there is no daemon or it can't do what is needed, with
     /// what is missing; [`EngineError::Slow`] when it does not answer.
-    pub async fn start(options: DockerOptions) -> Result<Arc<Self>, EngineError> {
+    pub async fn start(
+        options: DockerOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, EngineError> {
         let daemon = Daemon::new(options.host.as_deref())?;
         daemon.ping().await?;
         let api = ApiVersion::choose(&daemon.version().await?).map_err(EngineError::Unavailable)?;
@@ -119,7 +123,7 @@ impl DockerEngine {
             swappiness: host.cgroup_v1,
             seccomp: hardening::seccomp::docker_json(),
         };
-        let remover = Remover::new(Arc::clone(&daemon));
+        let remover = Remover::new(Arc::clone(&daemon), metrics);
         let this = This { instance: instance.clone(), owner };
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this));
         Ok(Arc::new(Self {
@@ -290,7 +294,7 @@ mod tests {
 
     async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
         let host = Some(fake.host());
-        DockerEngine::start(DockerOptions { host, runtime: None }).await
+        DockerEngine::start(DockerOptions { host, runtime: None }, Arc::default()).await
     }
 
     /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
@@ -334,7 +338,7 @@ mod tests {
     async fn no_daemon_is_unavailable_and_named() {
         for host in ["unix:///no/such.sock", "tcp://127.0.0.1:1", "ssh://somewhere"] {
             let options = DockerOptions { host: Some(host.into()), runtime: None };
-            let error = DockerEngine::start(options).await.err().unwrap();
+            let error = DockerEngine::start(options, Arc::default()).await.err().unwrap();
             assert!(matches!(error, EngineError::Unavailable(_)), "{host}: {error}");
         }
     }

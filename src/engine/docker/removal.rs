@@ -9,10 +9,11 @@ use futures_util::future::BoxFuture;
 use oncebox_guest::wire::Usage;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::daemon::Daemon;
 use crate::engine::{ContainerSpec, EngineError, Hold};
+use crate::telemetry::metrics::{Metrics, Phase};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
 const STATE_LOOK: Duration = Duration::from_millis(20);
@@ -31,6 +32,7 @@ pub(super) struct Remover {
     turns: Semaphore,
     /// Containers that are in use or being removed.
     known: Mutex<HashSet<String>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Holds a container from the moment its name is known. Dropping it removes the container.
@@ -41,12 +43,13 @@ pub(super) struct Guard {
 
 impl Remover {
     /// Must be called within a tokio runtime; removals run on it.
-    pub(super) fn new(daemon: Arc<Daemon>) -> Arc<Self> {
+    pub(super) fn new(daemon: Arc<Daemon>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             daemon,
             runtime: Handle::current(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
+            metrics,
         })
     }
 
@@ -82,9 +85,11 @@ impl Remover {
     }
 
     async fn remove(self: Arc<Self>, name: String) {
+        let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             if self.try_remove(&name).await {
+                self.metrics.phase(Phase::Teardown, began.elapsed());
                 break;
             }
             if attempt == ATTEMPTS {
@@ -158,7 +163,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        (fake, Remover::new(daemon))
+        (fake, Remover::new(daemon, Arc::default()))
     }
 
     #[tokio::test]
@@ -189,7 +194,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        let hold = Box::new(Remover::new(daemon).guard("x".into()));
+        let hold = Box::new(Remover::new(daemon, Arc::default()).guard("x".into()));
         (fake, hold)
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use oncebox_guest::wire::Usage;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::protocol::{ContainerId, MakeLimits, Reply, Request};
 use super::socket;
 use crate::engine::EngineError;
+use crate::telemetry::metrics::{Metrics, Phase};
 
 /// Requests go out as they come; a task takes the replies and hands them to whoever waits.
 pub struct Link {
@@ -24,6 +26,7 @@ pub struct Link {
     state: Mutex<State>,
     changed: Notify,
     greeting: watch::Sender<Greeting>,
+    metrics: Arc<Metrics>,
 }
 
 /// What was made and its pidfd, or the spawner's reason.
@@ -35,8 +38,17 @@ struct State {
     making: HashMap<ContainerId, oneshot::Sender<Making>>,
     /// Whoever waits for a container's new limits to hold, or for the reason why they don't.
     limiting: HashMap<ContainerId, oneshot::Sender<Result<(), String>>>,
-    /// Every container that is not proven gone, with whoever waits for its last counters.
-    living: HashMap<ContainerId, Option<oneshot::Sender<Usage>>>,
+    /// Every container that is not proven gone.
+    living: HashMap<ContainerId, Living>,
+}
+
+/// What there is to do when a container is proven gone.
+#[derive(Default)]
+struct Living {
+    /// Waits for its last counters.
+    waiting: Option<oneshot::Sender<Usage>>,
+    /// When its end was asked for.
+    given_up: Option<Instant>,
 }
 
 /// What the spawner has said of itself.
@@ -72,7 +84,7 @@ impl Link {
     ///
     /// # Errors
     /// When the socket can't be watched.
-    pub fn start(connection: OwnedFd) -> io::Result<Arc<Self>> {
+    pub fn start(connection: OwnedFd, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let connection = StdDatagram::from(connection);
         connection.set_nonblocking(true)?;
         let link = Arc::new(Self {
@@ -80,6 +92,7 @@ impl Link {
             state: Mutex::default(),
             changed: Notify::new(),
             greeting: watch::Sender::new(Greeting::Awaited),
+            metrics,
         });
         tokio::spawn(Arc::clone(&link).listen());
         Ok(link)
@@ -109,7 +122,7 @@ impl Link {
             let id = state.next;
             state.next += 1;
             state.making.insert(id, answer);
-            state.living.insert(id, None);
+            state.living.insert(id, Living::default());
             id
         };
         let mut held = Held { link: Arc::clone(self), id, pidfd: None };
@@ -153,6 +166,9 @@ impl Link {
 
     /// Asks for an end, from where nothing can be awaited.
     fn kill(self: &Arc<Self>, id: ContainerId) {
+        if let Some(living) = self.state().living.get_mut(&id) {
+            living.given_up.get_or_insert_with(Instant::now);
+        }
         let request = Request::Kill { id };
         let sent = socket::send(&self.socket, &request.encode(), None);
         let later = sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
@@ -213,8 +229,11 @@ impl Link {
             Reply::Limited { id } => self.limited(id, Ok(())),
             Reply::NotLimited { id, reason } => self.limited(id, Err(reason)),
             Reply::Gone { id, usage } => {
-                let waiting = self.state().living.remove(&id).flatten();
-                if let Some(waiting) = waiting {
+                let living = self.state().living.remove(&id).unwrap_or_default();
+                if let Some(given_up) = living.given_up {
+                    self.metrics.phase(Phase::Teardown, given_up.elapsed());
+                }
+                if let Some(waiting) = living.waiting {
                     let _ = waiting.send(usage);
                 }
                 self.changed.notify_waiters();
@@ -274,7 +293,7 @@ impl Held {
     pub async fn end(self) -> Option<Usage> {
         let (answer, usage) = oneshot::channel();
         match self.link.state().living.get_mut(&self.id) {
-            Some(waiting) => *waiting = Some(answer),
+            Some(living) => living.waiting = Some(answer),
             None => return None,
         }
         self.link.kill(self.id);

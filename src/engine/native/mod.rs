@@ -21,6 +21,7 @@ use super::hardening::{Expected, verify};
 use super::{Channel, Container, ContainerSpec, Engine, EngineError, EngineName, Hold};
 use crate::engine::ImageError;
 use crate::registry::{Image, Reference};
+use crate::telemetry::metrics::Metrics;
 use link::{Greeting, Held, Link};
 
 /// For the spawner to say that it works.
@@ -61,9 +62,9 @@ impl NativeEngine {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with what this machine lacks and how to mend it.
-    pub async fn start(spawner: Spawner) -> Result<Arc<Self>, EngineError> {
+    pub async fn start(spawner: Spawner, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
         let unavailable = |e: std::io::Error| EngineError::Unavailable(format!("spawner: {e}"));
-        let link = Link::start(spawner.connection).map_err(unavailable)?;
+        let link = Link::start(spawner.connection, metrics).map_err(unavailable)?;
         let mut greeting = link.greeting();
         let said = timeout(GREETING, greeting.wait_for(|said| *said != Greeting::Awaited)).await;
         let said = match said {
