@@ -5,6 +5,7 @@ mod error;
 mod keys;
 mod layers;
 mod machine;
+mod pools;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ pub use error::{Origin, SettingsError};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
+pub use pools::Pools;
 
 use crate::engine::native::Unenforced;
 use crate::execution::Rejection;
@@ -41,6 +43,7 @@ pub struct Settings {
     pub base_image: Option<Reference>,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
+    pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
     pub drain_timeout: Duration,
@@ -86,6 +89,7 @@ impl Settings {
         let mut values = Values(layers::read(flags, variable)?);
         values.default_to("max_cpu_limit", machine.cores.to_string());
         let ceilings = ceilings(&values)?;
+        let admission = admission(&values, &ceilings, machine)?;
         Ok(Self {
             address: address(&values)?,
             engine: values.need("engine", engine)?,
@@ -95,7 +99,8 @@ impl Settings {
             user: values.get("user_name", user)?,
             base_image: values
                 .get("base_image", |text| text.parse::<Reference>().map_err(|e| e.to_string()))?,
-            admission: admission(&values, &ceilings, machine)?,
+            pools: pools::pools(&values, &ceilings, &admission, machine)?,
+            admission,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;

@@ -45,10 +45,7 @@ const TIMER_MARGIN: Duration = Duration::from_secs(2);
 pub trait Hold: Send {
     /// Applies the limits of `spec` to a container that waits for its job, and reads them back.
     /// The size of `/tmp` stays as it is.
-    fn limit<'a>(
-        &'a mut self,
-        spec: &'a ContainerSpec,
-    ) -> BoxFuture<'a, Result<(), EngineError>>;
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>>;
 
     /// Kills the container now and reads its counters for the last time, where the engine can.
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>>;

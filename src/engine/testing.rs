@@ -41,10 +41,7 @@ impl Drop for Held {
 }
 
 impl Hold for Held {
-    fn limit<'a>(
-        &'a mut self,
-        _spec: &'a ContainerSpec,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn limit<'a>(&'a mut self, _spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
         async move { Ok(()) }.boxed()
     }
 
@@ -102,8 +99,23 @@ impl Guest {
         bytes
     }
 
-    /// Takes everything up to the word to go.
+    /// Takes the order to start an interpreter ahead.
+    pub(crate) async fn take_prestart(&mut self) -> wire::Prestart {
+        let (kind, payload) = self.hear().await;
+        match Order::decode(kind, &payload) {
+            Ok(Order::Prestart(wanted)) => wanted,
+            other => panic!("expected an order to start ahead, got {other:?}"),
+        }
+    }
+
+    /// Takes everything up to the word to go, and says that the script was started.
     pub(crate) async fn take_job(&mut self) -> Taken {
+        let taken = self.take_job_silently().await;
+        self.say(&Report::Started).await;
+        taken
+    }
+
+    pub(crate) async fn take_job_silently(&mut self) -> Taken {
         let mut taken = Taken::default();
         loop {
             let (kind, payload) = self.hear().await;
@@ -115,10 +127,7 @@ impl Guest {
                     taken.files.push((path, executable, content));
                 }
                 Order::Stdin { size } => taken.stdin = Some(self.data(size).await),
-                Order::Go => {
-                    self.say(&Report::Started).await;
-                    return taken;
-                }
+                Order::Go => return taken,
                 other => panic!("unexpected {other:?}"),
             }
         }

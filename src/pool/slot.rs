@@ -48,6 +48,14 @@ impl Slot {
         Arc::new(Self { place, left: Notify::new(), spec, prestarted, born })
     }
 
+    /// A place that was emptied at once, for tests of what counts places.
+    #[cfg(test)]
+    pub(super) fn empty_for_test(recipe: &super::Recipe) -> Arc<Self> {
+        let place = Mutex::new(Place::Empty(Left::Taken));
+        let (left, spec, born) = (Notify::new(), recipe.spec.clone(), Instant::now());
+        Arc::new(Self { place, left, spec, prestarted: false, born })
+    }
+
     /// The container, if it is still there and still alive.
     pub(super) fn take(&self) -> Option<Container> {
         let mut container = self.empty(Left::Taken)?;

@@ -121,10 +121,7 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
-    fn limit<'a>(
-        &'a mut self,
-        _spec: &'a ContainerSpec,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn limit<'a>(&'a mut self, _spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
         async { Err(EngineError::Make("limits of a waiting container stay".into())) }.boxed()
     }
 

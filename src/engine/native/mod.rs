@@ -156,10 +156,7 @@ impl Engine for NativeEngine {
 struct NativeHold(Held);
 
 impl Hold for NativeHold {
-    fn limit<'a>(
-        &'a mut self,
-        spec: &'a ContainerSpec,
-    ) -> BoxFuture<'a, Result<(), EngineError>> {
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
         Box::pin(self.0.limit(spec.into()))
     }
 
