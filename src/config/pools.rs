@@ -1,7 +1,6 @@
 //! What waits ahead: `POOL_SIZE`, `CUSTOM_POOLS`, and the budget of this machine.
 
 use super::{Machine, SettingsError, count, values::Values};
-use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::Ceilings;
 use crate::pool::{Budget, Floor};
 
@@ -16,34 +15,41 @@ pub struct Pools {
     pub budget: Option<Budget>,
 }
 
+impl Pools {
+    /// How many wait at all times.
+    pub(super) fn floor(&self) -> u64 {
+        let custom = self.custom.iter().map(|floor| floor.count);
+        custom.fold(self.size, usize::saturating_add) as u64
+    }
+}
+
+/// Held against half of the machine's process ids: the other half is not ours.
 pub(super) fn pools(
     values: &Values,
     ceilings: &Ceilings,
-    admission: &AdmissionOptions,
     machine: &Machine,
 ) -> Result<Pools, SettingsError> {
     let size: usize = values
         .need("pool_size", |text| text.parse().map_err(|_| "write a whole number".to_owned()))?;
     let custom = values.get("custom_pools", custom)?.unwrap_or_default();
-    let all = custom.iter().fold(size, |all, floor| all.saturating_add(floor.count));
-    // Half of the machine's process ids are ours; what runs has the first right to them.
-    let running = (admission.max_concurrent as u64).saturating_mul(ceilings.max.pids.into());
-    let pids = (machine.pid_max / 2).saturating_sub(running);
+    let mut pools = Pools { size, custom, budget: None };
     let each = u64::from(ceilings.default.pids.max(1));
-    if (all as u64).saturating_mul(each) > pids {
-        let name = if size > 0 { "pool_size" } else { "custom_pools" };
+    // One script at least must be able to run beside them.
+    let most = (machine.pid_max / 2).saturating_sub(ceilings.max.pids.into()) / each;
+    if pools.floor() > most {
+        let name = if pools.size as u64 > most { "pool_size" } else { "custom_pools" };
         let rule = format!(
-            "with PIDS_LIMIT {each}, MAX_CONCURRENT {} and MAX_PIDS_LIMIT {} at most {} containers \
-             can wait in all, and {all} are asked for; write less, or raise \
-             /proc/sys/kernel/pid_max",
-            admission.max_concurrent,
-            ceilings.max.pids,
-            pids / each
+            "with PIDS_LIMIT {each} at most {most} containers can wait in all, and {} are asked \
+             for; write less, or raise /proc/sys/kernel/pid_max from {}",
+            pools.floor(),
+            machine.pid_max
         );
         return Err(values.refused(name, &rule));
     }
-    let budget = Budget { memory: machine.memory / 4, pids };
-    Ok(Pools { size, custom, budget: (all > 0).then_some(budget) })
+    if pools.floor() > 0 {
+        pools.budget = Some(Budget { memory: machine.memory / 4, pids: machine.pid_max / 2 });
+    }
+    Ok(pools)
 }
 
 /// `image:tag=3,other=2`; `image:3` is read as well, so a tag that is a number needs the `=`.
@@ -72,16 +78,16 @@ mod tests {
     }
 
     #[rstest]
-    #[case("python:3.12=3", &[("docker.io/library/python:3.12", 3)])]
-    #[case("python:3", &[("docker.io/library/python:latest", 3)])]
-    #[case("python:3=2", &[("docker.io/library/python:3", 2)])]
+    #[case("python:3.12=3", &[("python:3.12", 3)])]
+    #[case("python:3", &[("python:latest", 3)])]
+    #[case("python:3=2", &[("python:3", 2)])]
     #[case("localhost:5000/a=1", &[("localhost:5000/a:latest", 1)])]
     #[case(
         "a:x=1, b=2,c:3",
         &[
-            ("docker.io/library/a:x", 1),
-            ("docker.io/library/b:latest", 2),
-            ("docker.io/library/c:latest", 3),
+            ("a:x", 1),
+            ("b:latest", 2),
+            ("c:latest", 3),
         ]
     )]
     fn an_image_and_a_number(#[case] text: &str, #[case] floors: &[(&str, usize)]) {
