@@ -108,6 +108,19 @@ impl Guest {
         }
     }
 
+    /// Waits for the first order, which nobody needs any more; whether it was to start an
+    /// interpreter ahead. False where the service is gone.
+    pub(crate) async fn asked_to_prestart(&mut self) -> bool {
+        let mut head = [0; HEADER_LEN];
+        if self.0.read_exact(&mut head).await.is_err() {
+            return false;
+        }
+        let (kind, len) = wire::header(head, MAX_ORDER).unwrap();
+        let mut payload = vec![0; len];
+        self.0.read_exact(&mut payload).await.unwrap();
+        matches!(Order::decode(kind, &payload), Ok(Order::Prestart(_)))
+    }
+
     /// Takes everything up to the word to go, and says that the script was started.
     pub(crate) async fn take_job(&mut self) -> Taken {
         let taken = self.take_job_silently().await;

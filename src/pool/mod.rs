@@ -31,8 +31,23 @@ use crate::telemetry::metrics::{Hit, Metrics};
 use slot::Slot;
 use stock::Stock;
 
-/// How long a request waits for an engine that is coming back.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long things may take here.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    /// A request waits so long for an engine that is coming back.
+    patience: Duration,
+    /// A waiting container older than this is thrown away unused.
+    max_age: Duration,
+    /// How often a container that waits asks whether it is still wanted.
+    look: Duration,
+}
+
+const TIMES: Times = Times {
+    patience: Duration::from_secs(5),
+    max_age: Duration::from_secs(600),
+    look: Duration::from_secs(30),
+};
+
 const PAUSE: Duration = Duration::from_millis(50);
 /// For waiting containers to be given up when the service stops.
 const CLOSE: Duration = Duration::from_secs(5);
@@ -108,6 +123,7 @@ pub struct Pool {
     closed: CancellationToken,
     /// `false`: nothing is made ahead.
     on: bool,
+    times: Times,
 }
 
 impl Pool {
@@ -119,6 +135,15 @@ impl Pool {
         budget: Option<Budget>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        Self::with_times(engine, budget, metrics, TIMES)
+    }
+
+    fn with_times(
+        engine: Arc<dyn Engine>,
+        budget: Option<Budget>,
+        metrics: Arc<Metrics>,
+        times: Times,
+    ) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Arc::new(Self {
             engine,
@@ -129,6 +154,7 @@ impl Pool {
             seats: TaskTracker::new(),
             closed: CancellationToken::new(),
             on: budget.is_some(),
+            times,
         })
     }
 
@@ -191,7 +217,7 @@ impl Pool {
         let began = Instant::now();
         loop {
             match self.engine.make(spec).await {
-                Err(EngineError::Unavailable(_)) if began.elapsed() < PATIENCE => {
+                Err(EngineError::Unavailable(_)) if began.elapsed() < self.times.patience => {
                     sleep(PAUSE).await;
                 }
                 made => return made,
@@ -231,3 +257,6 @@ async fn adapt(
     }
     Ok(container)
 }
+
+#[cfg(test)]
+mod tests;

@@ -94,7 +94,7 @@ impl Seat {
     }
 
     async fn wait(&self, slot: &Arc<Slot>) {
-        let left = slot.left(|| self.is_wanted()).await;
+        let left = slot.left(&self.pool.times, || self.is_wanted()).await;
         let waiting = {
             let mut stock = self.pool.stock();
             stock.remove(&self.key, slot);

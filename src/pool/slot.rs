@@ -8,12 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
+use super::Times;
 use crate::engine::{Container, ContainerSpec};
-
-/// A waiting container older than this is thrown away unused.
-pub(super) const MAX_AGE: Duration = Duration::from_secs(600);
-/// How often a container that waits asks whether it is still wanted.
-const SURPLUS: Duration = Duration::from_secs(30);
 
 /// A place in which one container waits.
 pub(super) struct Slot {
@@ -85,14 +81,14 @@ impl Slot {
     }
 
     /// Waits until the container is gone from here; `wanted` is asked now and then.
-    pub(super) async fn left(&self, wanted: impl Fn() -> bool) -> Left {
+    pub(super) async fn left(&self, times: &Times, wanted: impl Fn() -> bool) -> Left {
         loop {
-            let next = SURPLUS.min(MAX_AGE.saturating_sub(self.age()));
+            let next = times.look.min(times.max_age.saturating_sub(self.age()));
             tokio::select! {
                 biased;
                 () = self.left.notified() => {}
                 () = poll_fn(|cx| self.poll_lost(cx)) => drop(self.empty(Left::Died)),
-                () = sleep(next) => if self.age() >= MAX_AGE || !wanted() {
+                () = sleep(next) => if self.age() >= times.max_age || !wanted() {
                     drop(self.empty(Left::Expired));
                 }
             }
