@@ -6,6 +6,7 @@ use std::future::{Future, ready};
 use std::io;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
@@ -16,16 +17,14 @@ use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
     ListContainersOptions, RemoveContainerOptions, UploadToContainerOptions,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
+use super::transport::Transport;
 use super::version::ApiVersion;
 use crate::engine::{Channel, EngineError};
-
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 const PING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(10);
@@ -34,12 +33,11 @@ const ATTACH: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(30);
 const REMOVE: Duration = Duration::from_secs(30);
 const TRANSFER: Duration = Duration::from_secs(60);
-/// The client's own deadline, only so that it is longer than each of ours. In seconds.
-const CLIENT: u64 = 300;
 
 /// A daemon, spoken to in one version of its API.
 pub(super) struct Daemon {
     docker: Docker,
+    transport: Transport,
 }
 
 /// Why a call failed. The texts are the daemon's: for the log only.
@@ -61,33 +59,19 @@ impl Daemon {
     /// # Errors
     /// [`EngineError::Unavailable`] with the value when it is of another form or leads nowhere.
     pub(super) fn new(host: Option<&str>) -> Result<Self, EngineError> {
-        let host = host.unwrap_or(DEFAULT_HOST);
-        let docker = if host.starts_with("unix://") {
-            Docker::connect_with_unix(host, CLIENT, API_DEFAULT_VERSION)
-        } else if host.starts_with("tcp://") || host.starts_with("http://") {
-            let host = host.trim_end_matches('/');
-            Docker::connect_with_http(host, CLIENT, API_DEFAULT_VERSION)
-        } else {
-            let forms = "unix:///path or tcp://host:port";
-            return Err(EngineError::Unavailable(format!("DOCKER_HOST is {host:?}, not {forms}")));
-        };
-        let docker = docker
-            .map_err(|e| EngineError::Unavailable(format!("no Docker daemon at {host}: {e}")))?;
-        Ok(Self { docker })
+        Self::over(Transport::new(host)?)
     }
 
     /// The same daemon, with every further call in the given version.
-    pub(super) fn pinned(self, version: ApiVersion) -> Self {
-        let docker = self.docker.with_request_modifier(move |mut request| {
-            // The client drops the version from every path; without one a daemon answers in its
-            // newest.
-            let pinned = version.pin(&request.uri().to_string()).and_then(|uri| uri.parse().ok());
-            if let Some(uri) = pinned {
-                *request.uri_mut() = uri;
-            }
-            request
-        });
-        Self { docker }
+    ///
+    /// # Errors
+    /// As [`Daemon::new`].
+    pub(super) fn pinned(self, version: ApiVersion) -> Result<Self, EngineError> {
+        Self::over(self.transport.pinned(version))
+    }
+
+    fn over(transport: Transport) -> Result<Self, EngineError> {
+        Ok(Self { docker: transport.client()?, transport })
     }
 
     pub(super) async fn ping(&self) -> Result<(), DaemonError> {
@@ -236,8 +220,7 @@ impl DaemonError {
                 Self::Refused { call, status, text }
             }
             Error::RequestTimeoutError => Self::Slow { call, deadline },
-            Error::SocketNotFoundError(_)
-            | Error::IOError { .. }
+            Error::IOError { .. }
             | Error::HyperResponseError { .. }
             | Error::HyperLegacyError { .. } => Self::Unreachable { call, text: chain(&error) },
             other => Self::Unreadable { call, text: chain(&other) },

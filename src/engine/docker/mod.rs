@@ -16,6 +16,7 @@ mod removal;
 mod request;
 mod sweep;
 mod tar;
+mod transport;
 mod version;
 
 use std::collections::HashMap;
@@ -101,7 +102,7 @@ impl DockerEngine {
         let daemon = Daemon::new(options.host.as_deref())?;
         daemon.ping().await?;
         let api = ApiVersion::choose(&daemon.version().await?).map_err(EngineError::Unavailable)?;
-        let daemon = Arc::new(daemon.pinned(api));
+        let daemon = Arc::new(daemon.pinned(api)?);
         let host = Host::assess(&daemon.info().await?, options.runtime.as_deref())
             .map_err(EngineError::Unavailable)?;
         let owner = Owner::this()
