@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
@@ -17,6 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) enum Answer {
     Status(u16, String),
     Bytes(Vec<u8>),
+    /// A line now and then, until the sender is dropped.
+    Stream(mpsc::UnboundedReceiver<String>),
+    /// That body, when the sender says so.
+    Held(oneshot::Receiver<()>, String),
     /// The stream becomes the container's.
     Upgrade,
 }
@@ -101,7 +105,12 @@ async fn serve(
         let _ = heard.send(format!("{method} {path}"));
         let said = match answer(&method, &path) {
             Answer::Status(status, body) => say(&mut stream, status, body.as_bytes()).await,
+            Answer::Held(released, body) => {
+                let _ = released.await;
+                say(&mut stream, 200, body.as_bytes()).await
+            }
             Answer::Bytes(body) => say(&mut stream, 200, &body).await,
+            Answer::Stream(lines) => return tell(&mut stream, lines).await,
             Answer::Upgrade => {
                 let head = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
                 let _ = stream.write_all(head).await;
@@ -143,8 +152,17 @@ async fn hear(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, S
 async fn say(stream: &mut TcpStream, status: u16, body: &[u8]) -> io::Result<()> {
     let length =
         if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    stream.write_all(format!("HTTP/1.1 {status} X\r\n{length}\r\n").as_bytes()).await?;
-    stream.write_all(body).await
+    let head = format!("HTTP/1.1 {status} X\r\n{length}\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).await
+}
+
+/// An answer that goes on for as long as there are lines, and breaks off then.
+async fn tell(stream: &mut TcpStream, mut lines: mpsc::UnboundedReceiver<String>) {
+    let _ = stream.write_all(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    while let Some(line) = lines.recv().await {
+        let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+        let _ = stream.write_all(chunk.as_bytes()).await;
+    }
 }
 
 /// `/info` of a daemon that can do all that is needed.

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::errors::Error;
-use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
+use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
+use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
 use hyper::Response;
 use hyper::body::Incoming;
@@ -36,7 +37,7 @@ const KEEPALIVE_TRIES: u32 = 3;
 /// The API client's own deadline, only so that it is longer than each of ours. In seconds.
 const CLIENT: u64 = 300;
 
-type Answer = Result<Response<Incoming>, Error>;
+pub(super) type Answer = Result<Response<Incoming>, Error>;
 type Call = dyn Fn(BollardRequest) -> BoxFuture<'static, Answer> + Send + Sync;
 
 /// A daemon's address and the connections to it.
@@ -90,6 +91,13 @@ impl Transport {
         let send = move |request| transport.send(request);
         Docker::connect_with_custom_transport(send, Some(&self.base), CLIENT, API_DEFAULT_VERSION)
             .map_err(|e| EngineError::Unavailable(format!("DOCKER_HOST: {e}")))
+    }
+
+    /// A bare `GET`, for an answer whose head and body come at different times.
+    pub(super) async fn get(&self, path: &str) -> Answer {
+        let mut request = BollardRequest::new(body_full(Bytes::new()));
+        *request.uri_mut() = format!("{}{path}", self.base).parse().map_err(invalid)?;
+        self.send(request).await
     }
 
     fn send(&self, mut request: BollardRequest) -> BoxFuture<'static, Answer> {
