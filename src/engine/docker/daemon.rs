@@ -11,8 +11,8 @@ use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ImageInspect, SystemInfo,
-    SystemVersion, VolumeCreateRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerUpdateBody,
+    ImageInspect, SystemInfo, SystemVersion, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
@@ -34,6 +34,7 @@ const LOOK: Duration = Duration::from_secs(10);
 const CREATE: Duration = Duration::from_secs(30);
 const ATTACH: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(30);
+const UPDATE: Duration = Duration::from_secs(10);
 const REMOVE: Duration = Duration::from_secs(30);
 const TRANSFER: Duration = Duration::from_secs(60);
 
@@ -143,6 +144,15 @@ impl Daemon {
 
     pub(super) async fn start(&self, name: &str) -> Result<(), DaemonError> {
         within("start", START, self.docker.start_container(name, None)).await
+    }
+
+    /// Changes the limits of a container that runs.
+    pub(super) async fn update(
+        &self,
+        name: &str,
+        limits: ContainerUpdateBody,
+    ) -> Result<(), DaemonError> {
+        within("update", UPDATE, self.docker.update_container(name, limits)).await
     }
 
     /// Kills and removes a container with the volumes that were made for it alone.

@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::time::sleep;
 
 use super::daemon::Daemon;
-use crate::engine::Hold;
+use super::{read_back, request};
+use crate::engine::{ContainerSpec, EngineError, Hold};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
 const STATE_LOOK: Duration = Duration::from_millis(20);
@@ -106,6 +107,20 @@ impl Guard {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    /// Gives a waiting container the limits of `spec` and reads back that it has them. `/tmp` keeps
+    /// the size it was made with.
+    ///
+    /// # Errors
+    /// When the daemon refuses or fails, or a limit is not what was asked for: the container must
+    /// not be used then.
+    #[cfg_attr(not(test), expect(dead_code, reason = "the pool calls it"))]
+    pub(super) async fn limit(&mut self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        let wanted = request::limits(spec);
+        self.remover.daemon.update(&self.name, wanted.clone()).await?;
+        let found = self.remover.daemon.inspect(&self.name).await?;
+        read_back::check_limits(&wanted, &found).map_err(EngineError::Make)
+    }
 }
 
 impl Drop for Guard {
@@ -139,7 +154,10 @@ impl Hold for Guard {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use serde_json::json;
+
     use super::super::fake::{Answer, Fake};
+    use super::super::request::tests::spec;
     use super::*;
 
     /// A daemon that answers one removal after the other with these statuses.
@@ -200,6 +218,45 @@ mod tests {
             assert_eq!(usage.and_then(|usage| usage.oom_kills), kills, "{state}");
             fake.until("DELETE").await;
         }
+    }
+
+    /// A daemon that answers a change of limits with `status`, and has `memory` then.
+    async fn limited(status: u16, memory: u64) -> (Vec<String>, Result<(), EngineError>) {
+        let mut fake = Fake::start(move |method, _| match method {
+            "POST" => Answer::Status(status, r#"{"message":"no"}"#.into()),
+            "GET" => Answer::ok(
+                &json!({
+                    "Id": "1d",
+                    "State": { "Running": true },
+                    "HostConfig": {
+                        "Memory": memory, "MemorySwap": memory, "PidsLimit": 64,
+                        "CpuPeriod": 100_000, "CpuQuota": 50_000,
+                    },
+                })
+                .to_string(),
+            ),
+            _ => Answer::Status(204, String::new()),
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        let mut guard = Remover::new(daemon).guard("x".into());
+        let result = guard.limit(&spec()).await;
+        (fake.heard(), result)
+    }
+
+    #[tokio::test]
+    async fn limits_of_a_waiting_container_are_changed_and_read_back() {
+        let (calls, result) = limited(200, spec().memory).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(calls, ["POST /containers/x/update", "GET /containers/x/json"]);
+        let (_, result) = limited(200, 2 * spec().memory).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, EngineError::Make(_)), "{error}");
+        assert!(error.to_string().contains("HostConfig.Memory 536870912, wanted"), "{error}");
+        let (calls, result) = limited(500, spec().memory).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, EngineError::Make(_)), "{error}");
+        assert_eq!(calls.len(), 1);
     }
 
     #[tokio::test]
