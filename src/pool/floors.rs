@@ -1,6 +1,7 @@
 //! What waits at all times: images that the operator names, each with a number.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -29,6 +30,7 @@ impl Pool {
         recipe: impl Fn(Image) -> Recipe + Send + Sync + 'static,
     ) {
         let pool = Arc::clone(self);
+        self.unknown.fetch_add(1, Ordering::AcqRel);
         let closed = self.closed.clone();
         let life = async move { closed.run_until_cancelled(pool.follow(floor, recipe)).await };
         self.seats.spawn_on(life, &self.runtime);
@@ -38,6 +40,12 @@ impl Pool {
     async fn follow(self: Arc<Self>, floor: Floor, recipe: impl Fn(Image) -> Recipe) {
         let mut kept: Option<Key> = None;
         let mut pause = FIRST_PAUSE;
+        let mut looked = false;
+        let mut look = || {
+            if !std::mem::replace(&mut looked, true) {
+                self.unknown.fetch_sub(1, Ordering::AcqRel);
+            }
+        };
         loop {
             let changed = self.engine.images_changed();
             match self.engine.image(&floor.image).await {
@@ -53,10 +61,12 @@ impl Pool {
                         self.grow(&key);
                         kept = Some(key);
                     }
+                    look();
                     changed.await;
                 }
                 Err(error) => {
                     warn!(image = %floor.image, %error, "nothing waits of this image");
+                    look();
                     tokio::select! {
                         () = sleep(pause) => {}
                         () = changed => {}

@@ -13,6 +13,7 @@ mod stock;
 #[cfg(test)]
 pub(crate) mod testing;
 
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -123,7 +124,21 @@ pub struct Pool {
     closed: CancellationToken,
     /// `false`: nothing is made ahead.
     on: bool,
+    /// Floors whose image was not looked up yet.
+    unknown: AtomicUsize,
+    /// Every floor was reached, once.
+    was_full: AtomicBool,
     times: Times,
+}
+
+/// What waits, for people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Waiting {
+    pub containers: usize,
+    /// Every floor is reached now.
+    pub full: bool,
+    /// Every floor was reached at least once, so the service may take its load.
+    pub ready: bool,
 }
 
 impl Pool {
@@ -154,6 +169,8 @@ impl Pool {
             seats: TaskTracker::new(),
             closed: CancellationToken::new(),
             on: budget.is_some(),
+            unknown: AtomicUsize::new(0),
+            was_full: AtomicBool::new(false),
             times,
         })
     }
@@ -164,10 +181,16 @@ impl Pool {
         &self.engine
     }
 
-    /// How many containers wait, and whether every floor is reached.
+    /// What waits now. An image that can't be found holds nothing up.
     #[must_use]
-    pub fn waiting(&self) -> (usize, bool) {
-        self.stock().waiting()
+    pub fn waiting(&self) -> Waiting {
+        let (containers, full) = self.stock().waiting();
+        let full = full && self.unknown.load(Ordering::Acquire) == 0;
+        let ready = full || self.was_full.load(Ordering::Relaxed);
+        if ready {
+            self.was_full.store(true, Ordering::Relaxed);
+        }
+        Waiting { containers, full, ready }
     }
 
     /// A container for one execution: one that waits, or one made now. It never refuses because

@@ -120,7 +120,7 @@ fn need(image: &str, language: Option<&'static str>) -> Need {
 
 /// Waits until so many containers can be taken.
 async fn filled(pool: &Pool, count: usize) {
-    while pool.waiting().0 != count {
+    while pool.waiting().containers != count {
         tokio::task::yield_now().await;
     }
 }
@@ -140,6 +140,18 @@ async fn a_floor_is_filled_and_filled_again_and_none_is_handed_out_twice() {
     drop((first, second));
     stage.alive(3).await;
     assert_eq!(stage.made(), 5);
+}
+
+#[tokio::test]
+async fn ready_is_said_once_every_floor_was_reached_and_then_for_good() {
+    let (pool, _stage) = pool(Stage::default());
+    keep(&pool, 2);
+    assert!(!pool.waiting().ready);
+    filled(&pool, 2).await;
+    assert!(pool.waiting().ready);
+    pool.take(&need("a", Some(SHELL))).await.unwrap();
+    let Waiting { full, ready, .. } = pool.waiting();
+    assert!(!full && ready);
 }
 
 #[tokio::test]
@@ -184,7 +196,7 @@ async fn a_tmp_of_another_size_takes_a_container_of_its_own() {
     let mut other = need("a", Some(SHELL));
     other.spec.tmp += 4096;
     assert!(!pool.take(&other).await.unwrap().prestarted);
-    assert_eq!((stage.made(), pool.waiting().0), (2, 1));
+    assert_eq!((stage.made(), pool.waiting().containers), (2, 1));
     // Other limits can be changed.
     let mut other = need("a", Some(SHELL));
     other.spec.memory += 4096;
@@ -267,7 +279,7 @@ async fn closing_gives_everything_up_and_makes_nothing_more() {
     stage.alive(3).await;
     pool.close().await;
     stage.alive(0).await;
-    assert_eq!((pool.waiting().0, stage.made()), (0, 3));
+    assert_eq!((pool.waiting().containers, stage.made()), (0, 3));
 }
 
 #[tokio::test]
@@ -275,5 +287,5 @@ async fn without_a_budget_nothing_waits() {
     let stage = Arc::new(Stage::default());
     let pool = Pool::new(Arc::new(Handle(Arc::clone(&stage))), None, Arc::default());
     pool.take(&need("a", Some(SHELL))).await.unwrap();
-    assert_eq!((stage.made(), pool.waiting().0), (1, 0));
+    assert_eq!((stage.made(), pool.waiting().containers), (1, 0));
 }

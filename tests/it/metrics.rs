@@ -8,13 +8,13 @@ use serde_json::json;
 use crate::support::{Engine, Service, host, until};
 
 /// Every metric by its name, with its samples by their whole names.
-struct Metrics {
+pub struct Metrics {
     names: BTreeSet<String>,
     samples: BTreeMap<String, f64>,
 }
 
 impl Metrics {
-    fn of(service: &Service) -> Self {
+    pub fn of(service: &Service) -> Self {
         let reply = service.get("/metrics").expect("an answer");
         assert_eq!(reply.http, 200);
         let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -30,7 +30,7 @@ impl Metrics {
         Self { names: text.lines().filter_map(name).collect(), samples: samples.collect() }
     }
 
-    fn sample(&self, name: &str) -> f64 {
+    pub fn sample(&self, name: &str) -> f64 {
         self.samples.get(name).copied().unwrap_or_default()
     }
 
