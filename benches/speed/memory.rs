@@ -26,7 +26,7 @@ struct Look {
     pss: u64,
     charged: u64,
     kernel: u64,
-    available: u64,
+    taken: u64,
     service: u64,
 }
 
@@ -59,8 +59,7 @@ pub fn run(bench: &Bench, engine: Engine) -> Report {
         large.kernel,
         small.kernel,
     );
-    // More of it taken is less of it left.
-    row("memory of the machine no longer available", small.available, large.available);
+    row("memory of the machine that is not available", large.taken, small.taken);
     row("RSS of the service", large.service, small.service);
     let (least, most) = (small.containers, large.containers);
     report.table(&format!("Pools of {least} and {most} waiting containers, found as such"), &table);
@@ -77,7 +76,7 @@ fn look(bench: &Bench, engine: Engine, size: usize) -> Look {
         pss: held.pss,
         charged: held.kernel,
         kernel: meminfo(&KERNEL),
-        available: meminfo(&["MemAvailable"]),
+        taken: meminfo(&["MemTotal"]) - meminfo(&["MemAvailable"]),
         service: resident(pool.service.pid()).0,
     }
 }
