@@ -70,7 +70,10 @@ fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), St
     if let Some(user) = &settings.user {
         privileges::become_user(user)?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    // HTTP has threads of its own, as many as there are cores; here is what goes on behind it.
+    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     Ok((spawner, runtime.map_err(|e| format!("no threads: {e}"))?))
 }
 

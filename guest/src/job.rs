@@ -17,8 +17,8 @@ use crate::sys::{self, Open, POLLIN};
 pub(crate) struct Received {
     pub(crate) job: Job,
     pub(crate) stdin: Option<Vec<u8>>,
-    /// The interpreter that is to read the script, where one was started ahead.
-    pub(crate) prestarted: Option<Prestarted>,
+    /// The interpreter that is to read the script, where one was started ahead, and the script.
+    pub(crate) prestarted: Option<(Prestarted, Vec<u8>)>,
 }
 
 /// Makes the working directory, for this user alone, and opens it.
@@ -36,7 +36,8 @@ pub(crate) fn receive(
     counters: &Counters,
     workdir: &File,
 ) -> Result<Received, Fatal> {
-    let mut intake = Intake { workdir, job: None, stdin: None, current: None };
+    let mut intake =
+        Intake { workdir, job: None, stdin: None, current: None, entry: None, script: Vec::new() };
     let mut prestarted: Option<Prestarted> = None;
     loop {
         while let Some(order) = control.order()? {
@@ -49,9 +50,11 @@ pub(crate) fn receive(
                 }
                 Order::Job(job) if intake.job.is_none() => {
                     match (&prestarted, job.prestarted) {
-                        (Some(waiting), true) => waiting
-                            .make_way(workdir)
-                            .map_err(Fatal::broken("make way for the script"))?,
+                        (Some(waiting), true) => {
+                            let broken = Fatal::broken("make way for the script");
+                            waiting.make_way(workdir).map_err(broken)?;
+                            intake.entry = Some(waiting.entry().to_vec());
+                        }
                         (None, true) => return Err(Fatal::protocol("order: none was started")),
                         (_, false) => prestarted
                             .take()
@@ -64,6 +67,7 @@ pub(crate) fn receive(
                     if prestarted.is_some() && stdin.is_some() {
                         return Err(Fatal::protocol("order: stdin comes too late"));
                     }
+                    let prestarted = prestarted.map(|waiting| (waiting, intake.script));
                     return Ok(Received { job, stdin, prestarted });
                 }
                 order => intake.take(order)?,
@@ -83,6 +87,9 @@ struct Intake<'a> {
     stdin: Option<Vec<u8>>,
     /// Where the next data belongs.
     current: Option<Current>,
+    /// The file that an interpreter waits for, and what has come of it.
+    entry: Option<Vec<u8>>,
+    script: Vec<u8>,
 }
 
 struct Current {
@@ -140,6 +147,9 @@ impl Intake<'_> {
         match &mut current.target {
             Target::File { file, path } => {
                 file.write_all(bytes).map_err(|e| Fatal::refused(path, &e))?;
+                if self.entry.as_ref() == Some(path) {
+                    self.script.extend_from_slice(bytes);
+                }
             }
             Target::Stdin => self.stdin.get_or_insert_default().extend_from_slice(bytes),
         }

@@ -54,12 +54,11 @@ fn live(control: &mut Control) -> Result<(), Fatal> {
         job::receive(control, &mut signals, &counters, &workdir)?;
     let before = counters.cpu_ns();
     let script = match prestarted {
-        Some(waiting) => waiting.run(&mut signals, &workdir),
+        Some((waiting, text)) => waiting.run(&text),
         None => script::start(&job, stdin, &workdir),
     };
     let script = script.map_err(Fatal::broken("start the script"))?;
     control.push(&Report::Started);
-    control.flush()?;
     let mut ended = pump::run(control, &mut signals, &job, script)?;
     ended.usage = counters.read(before);
     control.push(&Report::Ended(ended));

@@ -55,6 +55,10 @@ impl Prestarted {
     pub(crate) fn has_ended(&self, signals: &mut File) -> bool {
         // Only that there is something to reap counts.
         let _ = signals.read(&mut [0; 1024]);
+        self.reap_all()
+    }
+
+    fn reap_all(&self) -> bool {
         loop {
             match sys::reap() {
                 Reaped::Code(pid, _) | Reaped::Signal(pid, _) if pid == self.script.pid => {
@@ -67,24 +71,26 @@ impl Prestarted {
         }
     }
 
+    /// The script's file name.
+    pub(crate) fn entry(&self) -> &[u8] {
+        self.entry.to_bytes()
+    }
+
     /// Gives the FIFO's name free for the script itself.
     pub(crate) fn make_way(&self, workdir: &File) -> io::Result<()> {
         sys::unlink_at(workdir, &self.entry)
     }
 
     /// Lets the interpreter read the script, which is in its place by now.
-    pub(crate) fn run(mut self, signals: &mut File, workdir: &File) -> io::Result<Script> {
-        if self.has_ended(signals) {
-            return Err(io::Error::from_raw_os_error(sys::ECHILD));
-        }
-        let mut program = Vec::new();
-        let file = sys::open_at(workdir, &self.entry, Open::Read)?;
-        file.take(PROGRAM_CAP as u64 + 1).read_to_end(&mut program)?;
-        if program.len() > PROGRAM_CAP {
+    pub(crate) fn run(mut self, script: &[u8]) -> io::Result<Script> {
+        if script.len() > PROGRAM_CAP {
             return Err(io::Error::from_raw_os_error(sys::EINVAL));
         }
+        if self.reap_all() {
+            return Err(io::Error::from_raw_os_error(sys::ECHILD));
+        }
         self.script.started = Instant::now();
-        self.program.write_all(&program)?;
+        self.program.write_all(script)?;
         Ok(self.script)
     }
 

@@ -12,6 +12,10 @@ use crate::end::Fatal;
 use crate::script::{Feed, Script};
 use crate::sys::{self, POLLIN, POLLOUT, PollFd, Reaped};
 
+/// How long the word that a script was started may wait for company, in milliseconds: most scripts
+/// say something by then, or have ended, and the service is woken once instead of twice.
+const COMPANY: i32 = 2;
+
 /// Runs a started script to its end and everything else in the container with it. The counters
 /// are left for the caller to fill in.
 pub(crate) fn run(
@@ -31,6 +35,7 @@ pub(crate) fn run(
         stdout: Stream::new(stdout, job.output_cap, |bytes| Report::Stdout(bytes)),
         stderr: Stream::new(stderr, job.output_cap, |bytes| Report::Stderr(bytes)),
         scratch: Vec::new(),
+        alone_with_start: true,
         killed: false,
         end: None,
         alone: false,
@@ -62,6 +67,8 @@ struct Pump<'a> {
     stdout: Stream,
     stderr: Stream,
     scratch: Vec<u8>,
+    /// Nothing is queued but the word that the script was started.
+    alone_with_start: bool,
     /// The script was killed by order, not having ended by itself.
     killed: bool,
     /// How and after what time the script's own process ended.
@@ -78,7 +85,10 @@ impl Pump<'_> {
     /// Waits for whatever comes first and deals with all that has come.
     fn step(&mut self) -> Result<(), Fatal> {
         let room = self.control.has_room();
-        let [input, output] = self.control.poll_fds();
+        let [input, mut output] = self.control.poll_fds();
+        if self.alone_with_start {
+            output.events = 0;
+        }
         let mut fds = [
             input,
             output,
@@ -90,6 +100,7 @@ impl Pump<'_> {
         let timeout = self.timeout(room);
         sys::poll(&mut fds, timeout).map_err(Fatal::broken("poll"))?;
         let [input, output, signals, stdout, stderr, stdin] = fds;
+        self.alone_with_start = false;
         self.control.polled([input, output])?;
         self.take_orders()?;
         if self.timer.is_some_and(|timer| timer <= Instant::now()) {
@@ -118,6 +129,7 @@ impl Pump<'_> {
     fn timeout(&self, room: bool) -> Option<i32> {
         match self.timer {
             _ if self.alone && room => Some(0),
+            _ if self.alone_with_start => Some(COMPANY),
             Some(timer) => Some(millis_until(timer)),
             None => None,
         }
