@@ -8,6 +8,7 @@ use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
 use super::{Door, body, multipart};
+use crate::execution::admission::Caller;
 use crate::execution::request::Execution;
 
 /// Runs one script and answers when it has ended. Dropped when the client leaves, and the
@@ -25,9 +26,10 @@ pub(super) async fn execute(
         Encoding::Form => multipart::read(request.headers(), body).await?,
     };
     let execution = Execution::try_from(asked)?;
+    let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
-    match door.executor.run(execution, &door.cancel).await {
+    match door.executor.run(execution, &caller, &door.cancel).await {
         Ok(outcome) => {
             watched.ended(&outcome);
             Ok(HttpResponse::Ok().json(Answer::from(outcome)))

@@ -21,7 +21,7 @@ use crate::engine::ImageError;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
 use crate::registry::{Image, Reference, quoted};
 use crate::telemetry::metrics::{Metrics, Phase};
-use admission::{Admission, AdmissionOptions};
+use admission::{Admission, AdmissionOptions, Caller};
 use limits::{Ceilings, Limits};
 use outcome::{Outcome, Timings};
 use output::Output;
@@ -106,13 +106,15 @@ impl Executor {
         self.admission.close();
     }
 
-    /// Runs one script in a container of its own. Dropping the future kills the container.
+    /// Runs one script in a container of its own, when it is its caller's turn. Dropping the future
+    /// kills the container.
     ///
     /// # Errors
     /// [`Failure`] when the script did not run; however it ends once it ran, that is an outcome.
     pub async fn run(
         &self,
         execution: Execution,
+        caller: &Caller,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
         execution.check()?;
@@ -120,7 +122,7 @@ impl Executor {
         limits.hold_payload(&execution)?;
 
         let arrived = Instant::now();
-        let permit = unless(cancel, self.admission.enter()).await??;
+        let permit = unless(cancel, self.admission.enter(caller)).await??;
         let admitted = Instant::now();
         self.metrics.phase(Phase::Queued, admitted - arrived);
         let reference = execution.image.as_ref().unwrap_or(&self.base_image);
