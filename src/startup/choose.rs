@@ -18,6 +18,7 @@ use crate::execution::admission::Caller;
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
+use crate::pool::Pool;
 use crate::registry::Reference;
 use crate::telemetry::metrics::Metrics;
 
@@ -134,8 +135,9 @@ pub(super) async fn prove(
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
+    let pool = Pool::new(engine.clone(), settings.pools.budget, Arc::clone(&metrics));
     let executor = Arc::new(Executor::new(
-        engine.clone(),
+        pool,
         image.clone(),
         settings.ceilings,
         settings.admission,

@@ -19,5 +19,6 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod pool;
 mod posture;
 mod privileges;

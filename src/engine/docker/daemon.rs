@@ -2,44 +2,46 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, ready};
+use std::future::{Future, poll_fn, ready};
 use std::io;
+use std::pin::Pin;
 use std::time::Duration;
 
+use bollard::Docker;
 use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ImageInspect, SystemInfo,
-    SystemVersion, VolumeCreateRequest,
+    ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerUpdateBody,
+    ImageInspect, SystemInfo, SystemVersion, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
     ListContainersOptions, RemoveContainerOptions, UploadToContainerOptions,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
+use hyper::StatusCode;
+use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
+use super::transport::Transport;
 use super::version::ApiVersion;
 use crate::engine::{Channel, EngineError};
-
-const DEFAULT_HOST: &str = "unix:///var/run/docker.sock";
 
 const PING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(10);
 const CREATE: Duration = Duration::from_secs(30);
 const ATTACH: Duration = Duration::from_secs(10);
 const START: Duration = Duration::from_secs(30);
+const UPDATE: Duration = Duration::from_secs(10);
 const REMOVE: Duration = Duration::from_secs(30);
 const TRANSFER: Duration = Duration::from_secs(60);
-/// The client's own deadline, only so that it is longer than each of ours. In seconds.
-const CLIENT: u64 = 300;
 
 /// A daemon, spoken to in one version of its API.
 pub(super) struct Daemon {
     docker: Docker,
+    transport: Transport,
 }
 
 /// Why a call failed. The texts are the daemon's: for the log only.
@@ -61,33 +63,19 @@ impl Daemon {
     /// # Errors
     /// [`EngineError::Unavailable`] with the value when it is of another form or leads nowhere.
     pub(super) fn new(host: Option<&str>) -> Result<Self, EngineError> {
-        let host = host.unwrap_or(DEFAULT_HOST);
-        let docker = if host.starts_with("unix://") {
-            Docker::connect_with_unix(host, CLIENT, API_DEFAULT_VERSION)
-        } else if host.starts_with("tcp://") || host.starts_with("http://") {
-            let host = host.trim_end_matches('/');
-            Docker::connect_with_http(host, CLIENT, API_DEFAULT_VERSION)
-        } else {
-            let forms = "unix:///path or tcp://host:port";
-            return Err(EngineError::Unavailable(format!("DOCKER_HOST is {host:?}, not {forms}")));
-        };
-        let docker = docker
-            .map_err(|e| EngineError::Unavailable(format!("no Docker daemon at {host}: {e}")))?;
-        Ok(Self { docker })
+        Self::over(Transport::new(host)?)
     }
 
     /// The same daemon, with every further call in the given version.
-    pub(super) fn pinned(self, version: ApiVersion) -> Self {
-        let docker = self.docker.with_request_modifier(move |mut request| {
-            // The client drops the version from every path; without one a daemon answers in its
-            // newest.
-            let pinned = version.pin(&request.uri().to_string()).and_then(|uri| uri.parse().ok());
-            if let Some(uri) = pinned {
-                *request.uri_mut() = uri;
-            }
-            request
-        });
-        Self { docker }
+    ///
+    /// # Errors
+    /// As [`Daemon::new`].
+    pub(super) fn pinned(self, version: ApiVersion) -> Result<Self, EngineError> {
+        Self::over(self.transport.pinned(version))
+    }
+
+    fn over(transport: Transport) -> Result<Self, EngineError> {
+        Ok(Self { docker: transport.client()?, transport })
     }
 
     pub(super) async fn ping(&self) -> Result<(), DaemonError> {
@@ -104,6 +92,21 @@ impl Daemon {
 
     pub(super) async fn inspect_image(&self, name: &str) -> Result<ImageInspect, DaemonError> {
         within("inspect image", LOOK, self.docker.inspect_image(name)).await
+    }
+
+    /// What happens to images, from now on.
+    pub(super) async fn image_events(&self) -> Result<ImageEvents, DaemonError> {
+        // The daemon answers before it begins to listen. What happened in between is among the
+        // latest events that it remembers, and it tells all of those first.
+        const PATH: &str = "/events?since=0&filters=%7B%22type%22%3A%5B%22image%22%5D%7D";
+        let answer = within("events", LOOK, self.transport.get(PATH)).await?;
+        match answer.status() {
+            StatusCode::OK => Ok(ImageEvents(answer.into_body())),
+            status => {
+                let (status, text) = (status.as_u16(), String::new());
+                Err(DaemonError::Refused { call: "events", status, text })
+            }
+        }
     }
 
     pub(super) async fn create(
@@ -141,6 +144,15 @@ impl Daemon {
 
     pub(super) async fn start(&self, name: &str) -> Result<(), DaemonError> {
         within("start", START, self.docker.start_container(name, None)).await
+    }
+
+    /// Changes the limits of a container that runs.
+    pub(super) async fn update(
+        &self,
+        name: &str,
+        limits: ContainerUpdateBody,
+    ) -> Result<(), DaemonError> {
+        within("update", UPDATE, self.docker.update_container(name, limits)).await
     }
 
     /// Kills and removes a container with the volumes that were made for it alone.
@@ -200,6 +212,17 @@ impl Daemon {
     }
 }
 
+/// The daemon's word that images change, for as long as the connection stands.
+pub(super) struct ImageEvents(Incoming);
+
+impl ImageEvents {
+    /// Waits for the next; false when none will come any more. It is not said what happened.
+    pub(super) async fn next(&mut self) -> bool {
+        let frame = poll_fn(|context| Pin::new(&mut self.0).poll_frame(context));
+        matches!(frame.await, Some(Ok(_)))
+    }
+}
+
 async fn within<T>(
     call: &'static str,
     deadline: Duration,
@@ -236,8 +259,7 @@ impl DaemonError {
                 Self::Refused { call, status, text }
             }
             Error::RequestTimeoutError => Self::Slow { call, deadline },
-            Error::SocketNotFoundError(_)
-            | Error::IOError { .. }
+            Error::IOError { .. }
             | Error::HyperResponseError { .. }
             | Error::HyperLegacyError { .. } => Self::Unreachable { call, text: chain(&error) },
             other => Self::Unreadable { call, text: chain(&other) },

@@ -1,12 +1,15 @@
 //! A daemon for tests: a TCP listener that answers each call by its method and path.
 
-use std::sync::Arc;
+use std::io;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -14,6 +17,10 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) enum Answer {
     Status(u16, String),
     Bytes(Vec<u8>),
+    /// A line now and then, until the sender is dropped.
+    Stream(mpsc::UnboundedReceiver<String>),
+    /// That body, when the sender says so.
+    Held(oneshot::Receiver<()>, String),
     /// The stream becomes the container's.
     Upgrade,
 }
@@ -28,6 +35,8 @@ impl Answer {
 pub(super) struct Fake {
     port: u16,
     calls: mpsc::UnboundedReceiver<String>,
+    accepted: Arc<AtomicUsize>,
+    connections: Arc<Mutex<JoinSet<()>>>,
     _server: AbortOnDropHandle<()>,
 }
 
@@ -39,16 +48,32 @@ impl Fake {
         let port = listener.local_addr().unwrap().port();
         let (heard, calls) = mpsc::unbounded_channel();
         let answer = Arc::new(answer);
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let connections = Arc::new(Mutex::new(JoinSet::new()));
+        let (count, open) = (Arc::clone(&accepted), Arc::clone(&connections));
         let server = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, Arc::clone(&answer), heard.clone()));
+                count.fetch_add(1, Ordering::Relaxed);
+                let connection = serve(stream, Arc::clone(&answer), heard.clone());
+                open.lock().unwrap().spawn(connection);
             }
         });
-        Self { port, calls, _server: AbortOnDropHandle::new(server) }
+        Self { port, calls, accepted, connections, _server: AbortOnDropHandle::new(server) }
     }
 
     pub(super) fn host(&self) -> String {
         format!("tcp://127.0.0.1:{}", self.port)
+    }
+
+    /// How many connections have come.
+    pub(super) fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
+    }
+
+    /// Closes every connection, as a daemon that ends; the next call finds it started again.
+    pub(super) async fn hang_up(&self) {
+        let mut open = std::mem::take(&mut *self.connections.lock().unwrap());
+        open.shutdown().await;
     }
 
     /// All calls that have come.
@@ -75,42 +100,69 @@ async fn serve(
     answer: Arc<impl Fn(&str, &str) -> Answer>,
     heard: mpsc::UnboundedSender<String>,
 ) {
-    let mut request = Vec::new();
-    let head = loop {
-        if let Some(end) = request.windows(4).position(|four| four == b"\r\n\r\n") {
-            break String::from_utf8(request[..end].to_vec()).unwrap();
-        }
-        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
+    let mut buffer = Vec::new();
+    while let Some((method, path)) = hear(&mut stream, &mut buffer).await {
+        let _ = heard.send(format!("{method} {path}"));
+        let said = match answer(&method, &path) {
+            Answer::Status(status, body) => say(&mut stream, status, body.as_bytes()).await,
+            Answer::Held(released, body) => {
+                let _ = released.await;
+                say(&mut stream, 200, body.as_bytes()).await
+            }
+            Answer::Bytes(body) => say(&mut stream, 200, &body).await,
+            Answer::Stream(lines) => return tell(&mut stream, lines).await,
+            Answer::Upgrade => {
+                let head = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
+                let _ = stream.write_all(head).await;
+                let _ = stream.read_to_end(&mut buffer).await;
+                return;
+            }
+        };
+        if said.is_err() {
             return;
+        }
+    }
+}
+
+/// The next call on a connection: its method and path.
+async fn hear(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Option<(String, String)> {
+    let head = loop {
+        if let Some(end) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break String::from_utf8(buffer.drain(..end + 4).collect()).unwrap();
+        }
+        if stream.read_buf(buffer).await.unwrap_or(0) == 0 {
+            return None;
         }
     };
     let length = head.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.eq_ignore_ascii_case("content-length").then(|| value.trim().parse().unwrap())
     });
-    while request.len() < head.len() + 4 + length.unwrap_or(0) {
-        if stream.read_buf(&mut request).await.unwrap_or(0) == 0 {
-            return;
+    let length = length.unwrap_or(0);
+    while buffer.len() < length {
+        if stream.read_buf(buffer).await.unwrap_or(0) == 0 {
+            return None;
         }
     }
-    let mut words = head.split(' ');
-    let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    let _ = heard.send(format!("{method} {path}"));
-    let (status, body) = match answer(method, path) {
-        Answer::Status(status, body) => (status, body.into_bytes()),
-        Answer::Bytes(body) => (200, body),
-        Answer::Upgrade => {
-            let upgraded = b"HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n";
-            let _ = stream.write_all(upgraded).await;
-            let _ = stream.read_to_end(&mut request).await;
-            return;
-        }
-    };
+    buffer.drain(..length);
+    let mut words = head.split(' ').map(str::to_owned);
+    Some((words.next().unwrap(), words.next().unwrap()))
+}
+
+async fn say(stream: &mut TcpStream, status: u16, body: &[u8]) -> io::Result<()> {
     let length =
         if status == 204 { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let head = format!("HTTP/1.1 {status} X\r\nConnection: close\r\n{length}\r\n");
-    let _ = stream.write_all(head.as_bytes()).await;
-    let _ = stream.write_all(&body).await;
+    let head = format!("HTTP/1.1 {status} X\r\n{length}\r\n");
+    stream.write_all(&[head.as_bytes(), body].concat()).await
+}
+
+/// An answer that goes on for as long as there are lines, and breaks off then.
+async fn tell(stream: &mut TcpStream, mut lines: mpsc::UnboundedReceiver<String>) {
+    let _ = stream.write_all(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n").await;
+    while let Some(line) = lines.recv().await {
+        let chunk = format!("{:x}\r\n{line}\r\n", line.len());
+        let _ = stream.write_all(chunk.as_bytes()).await;
+    }
 }
 
 /// `/info` of a daemon that can do all that is needed.

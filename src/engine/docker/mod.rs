@@ -4,6 +4,8 @@
 //! sends it, `read_back` holds the daemon's word against it, `daemon` attaches and starts, and the
 //! guest's own look at itself decides. `removal` owns the container from the moment its name is
 //! known. The guest travels in a volume (`guest_volume`); `sweep` finds what dead services left.
+//! `images` remembers what is behind a reference, and the daemon's events keep that true. All calls
+//! go over the connections that `transport` keeps.
 
 mod creation;
 mod daemon;
@@ -11,19 +13,21 @@ mod daemon;
 mod fake;
 mod guest_volume;
 mod image;
+mod images;
 mod read_back;
 mod removal;
 mod request;
 mod sweep;
 mod tar;
+mod transport;
 mod version;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -33,6 +37,7 @@ use self::creation::{Created, Creator, NotCreated};
 use self::daemon::Daemon;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
+use self::images::Images;
 use self::removal::Remover;
 use self::request::{INSTANCE_LABEL, OWNER_LABEL, Profile};
 use self::sweep::This;
@@ -48,9 +53,6 @@ use crate::telemetry::metrics::Metrics;
 /// The uids containers run as, each used by one container at a time.
 const FIRST_UID: u32 = 20_000;
 const UIDS: u32 = 40_000;
-
-/// How many images' facts are remembered; past it they are asked for again.
-const IMAGES: usize = 1024;
 
 /// For every container of this engine to be gone.
 const CLOSE: Duration = Duration::from_secs(30);
@@ -79,16 +81,15 @@ pub struct DockerVersion {
 pub struct DockerEngine {
     daemon: Arc<Daemon>,
     api: ApiVersion,
-    host: Host,
     profile: Profile,
     creator: Creator,
     remover: Arc<Remover>,
     guest: GuestVolume,
-    /// By the image's digest.
-    images: Mutex<HashMap<String, Arc<Facts>>>,
+    images: Arc<Images>,
     next_uid: AtomicU32,
     instance: String,
     _sweeper: AbortOnDropHandle<()>,
+    _follower: AbortOnDropHandle<()>,
 }
 
 impl DockerEngine {
@@ -105,7 +106,7 @@ impl DockerEngine {
         let daemon = Daemon::new(options.host.as_deref())?;
         daemon.ping().await?;
         let api = ApiVersion::choose(&daemon.version().await?).map_err(EngineError::Unavailable)?;
-        let daemon = Arc::new(daemon.pinned(api));
+        let daemon = Arc::new(daemon.pinned(api)?);
         let host = Host::assess(&daemon.info().await?, options.runtime.as_deref())
             .map_err(EngineError::Unavailable)?;
         let owner = Owner::this()
@@ -126,19 +127,21 @@ impl DockerEngine {
         let remover = Remover::new(Arc::clone(&daemon), metrics);
         let this = This { instance: instance.clone(), owner };
         let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this));
+        let images = Images::new(Arc::clone(&daemon), host.architecture);
+        let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
             creator: Creator::new(Arc::clone(&daemon), Arc::clone(&remover), instance.clone()),
             daemon,
             api,
-            host,
             profile,
             remover,
             guest: GuestVolume::new(guest_binary::bytes()),
-            images: Mutex::default(),
+            images,
             // Two services on one host should not begin at the same uid; the id's tail is random.
             next_uid: AtomicU32::new(id.as_u64_pair().1 as u32),
             instance,
             _sweeper: AbortOnDropHandle::new(sweeper),
+            _follower: AbortOnDropHandle::new(follower),
         }))
     }
 
@@ -152,58 +155,15 @@ impl DockerEngine {
         Ok(DockerVersion { server, api: self.api.to_string() })
     }
 
-    async fn inspect(&self, reference: &Reference) -> Result<Image, ImageError> {
-        let unsupported =
-            |reason: String| ImageError::Unsupported { reference: reference.clone(), reason };
-        if reference.is_host() {
-            return Err(unsupported("`host` is this machine's own, for the native engine".into()));
-        }
-        let found = match self.daemon.inspect_image(&reference.full()).await {
-            Ok(found) => found,
-            Err(e) if e.status() == Some(404) => {
-                return Err(ImageError::NotFound(reference.clone()));
-            }
-            Err(e) => return Err(EngineError::from(e).into()),
-        };
-        let image = image::read(found, self.host.architecture).map_err(unsupported)?;
-        let mut images = self.images();
-        if images.len() >= IMAGES {
-            images.clear();
-        }
-        images.insert(image.digest.clone(), Arc::new(image.facts));
-        Ok(Image { reference: reference.clone(), digest: Some(image.digest), env: image.env })
-    }
-
-    /// What is known about the image with this digest; asked for again where it was forgotten.
-    async fn facts(&self, image: &Image) -> Result<Arc<Facts>, EngineError> {
-        let none = || EngineError::Make(format!("image {} has no digest", image.reference));
-        let digest = image.digest.as_ref().ok_or_else(none)?;
-        let known = || self.images().get(digest).cloned();
-        if let Some(facts) = known() {
-            return Ok(facts);
-        }
-        let gone = |why: &dyn std::fmt::Display| {
-            EngineError::Make(format!("image {} ({digest}): {why}", image.reference))
-        };
-        self.inspect(&image.reference).await.map_err(|e| match e {
-            ImageError::Engine(e) => e,
-            other => gone(&other),
-        })?;
-        known().ok_or_else(|| gone(&"another image has its name now"))
-    }
-
     async fn make_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
-        let facts = self.facts(&spec.image).await?;
+        let facts = self.images.facts(&spec.image).await?;
         self.place_guest(&facts).await?;
         let error = match self.assemble(spec, &facts).await {
             Ok(container) => return Ok(container),
             Err(error) => error,
         };
         match &error {
-            // The image was removed; it may come back as another one.
-            NotCreated::Daemon(e) if e.refuses("create") => {
-                self.images().retain(|_, known| **known != *facts);
-            }
+            NotCreated::Daemon(e) if e.refuses("create") => self.images.doubt(&facts),
             // The guest's volume may have vanished; the daemon then makes an empty one in its place
             // without a word.
             NotCreated::Daemon(e) if e.refuses("start") => {
@@ -254,10 +214,6 @@ impl DockerEngine {
             sleep(CLOSE_LOOK).await;
         }
     }
-
-    fn images(&self) -> MutexGuard<'_, HashMap<String, Arc<Facts>>> {
-        self.images.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Engine for DockerEngine {
@@ -266,7 +222,18 @@ impl Engine for DockerEngine {
     }
 
     fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        self.inspect(reference).boxed()
+        self.images.image(reference).boxed()
+    }
+
+    /// When the daemon says that some image changed, or when its word was missed.
+    fn images_changed(&self) -> BoxFuture<'static, ()> {
+        let mut changes = self.images.changes();
+        async move {
+            if changes.changed().await.is_err() {
+                pending().await
+            }
+        }
+        .boxed()
     }
 
     fn make<'a>(

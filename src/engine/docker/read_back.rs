@@ -1,6 +1,6 @@
 //! What the daemon says it made, held against what was asked for.
 
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerUpdateBody};
 use serde_json::{Map, Value, json};
 
 /// Fields that the daemon fills in from the image or from its own defaults, and why they may
@@ -35,8 +35,30 @@ pub(super) fn check(
     wanted: &ContainerCreateBody,
     found: &ContainerInspectResponse,
 ) -> Result<(), String> {
-    let rows =
-        rows(wanted, found).map_err(|e| format!("the daemon's answer is unreadable: {e}"))?;
+    verdict(&rows(wanted, found).map_err(unreadable)?)
+}
+
+/// Compares a container that waits with the limits it was given since.
+///
+/// # Errors
+/// As [`check`]; also when it does not run any more.
+pub(super) fn check_limits(
+    wanted: &ContainerUpdateBody,
+    found: &ContainerInspectResponse,
+) -> Result<(), String> {
+    let limits = object(serde_json::to_value(wanted).map_err(unreadable)?);
+    let host = object(serde_json::to_value(&found.host_config).map_err(unreadable)?);
+    let running = found.state.as_ref().and_then(|state| state.running);
+    let running = Row { field: "State.Running".into(), wanted: json!(true), found: json!(running) };
+    let limits = limits.into_iter().map(|(name, wanted)| Row {
+        field: format!("HostConfig.{name}"),
+        wanted,
+        found: host.get(&name).cloned().unwrap_or_default(),
+    });
+    verdict(&std::iter::once(running).chain(limits).collect::<Vec<_>>())
+}
+
+fn verdict(rows: &[Row]) -> Result<(), String> {
     match rows.iter().find(|row| !agrees(&row.wanted, &row.found)) {
         None => Ok(()),
         Some(Row { field, wanted, found }) => {
@@ -44,6 +66,10 @@ pub(super) fn check(
             Err(format!("the daemon made {field} {found}, wanted {wanted}"))
         }
     }
+}
+
+fn unreadable(error: serde_json::Error) -> String {
+    format!("the daemon's answer is unreadable: {error}")
 }
 
 /// A value for the log; a whole seccomp profile is too long for it.
@@ -175,6 +201,7 @@ fn object(value: Value) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::docker::request::limits;
     use crate::engine::docker::request::tests::{facts, profile, spec};
 
     fn request() -> ContainerCreateBody {
@@ -310,6 +337,28 @@ mod tests {
         let volume = json!({ "Type": "volume", "Name": "9f", "Destination": "/x", "RW": true });
         answer["Mounts"].as_array_mut().unwrap().push(volume);
         assert!(verdict(answer).unwrap_err().contains("Mounts"));
+    }
+
+    #[test]
+    fn every_limit_of_a_waiting_container_is_held_against_what_it_was_given() {
+        let wanted = limits(&spec());
+        let check = |answer: &Value| {
+            check_limits(&wanted, &serde_json::from_value(answer.clone()).unwrap())
+        };
+        let mut running = answer();
+        running["State"] = json!({ "Running": true });
+        assert_eq!(check(&running), Ok(()));
+        for field in ["Memory", "MemorySwap", "CpuPeriod", "CpuQuota", "PidsLimit"] {
+            for value in [json!(1), json!(0), json!(-1), json!(null)] {
+                let mut other = running.clone();
+                other["HostConfig"][field] = value.clone();
+                let refusal = check(&other).unwrap_err();
+                let made = format!("the daemon made HostConfig.{field} {value}, wanted ");
+                assert!(refusal.contains(&made), "{refusal}");
+            }
+        }
+        let refusal = check(&answer()).unwrap_err();
+        assert!(refusal.contains("State.Running null, wanted true"), "{refusal}");
     }
 
     #[test]

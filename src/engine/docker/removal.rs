@@ -12,7 +12,8 @@ use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
 use super::daemon::Daemon;
-use crate::engine::Hold;
+use super::{read_back, request};
+use crate::engine::{ContainerSpec, EngineError, Hold};
 use crate::telemetry::metrics::{Metrics, Phase};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
@@ -121,6 +122,16 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
+        async move {
+            let wanted = request::limits(spec);
+            self.remover.daemon.update(&self.name, wanted.clone()).await?;
+            let found = self.remover.daemon.inspect(&self.name).await?;
+            read_back::check_limits(&wanted, &found).map_err(EngineError::Make)
+        }
+        .boxed()
+    }
+
     /// The daemon keeps no counters of a container that has ended, and does not always set its
     /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
     /// kernel killed together with its script.
@@ -144,7 +155,10 @@ impl Hold for Guard {
 mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
+    use serde_json::json;
+
     use super::super::fake::{Answer, Fake};
+    use super::super::request::tests::spec;
     use super::*;
 
     /// A daemon that answers one removal after the other with these statuses.
@@ -205,6 +219,45 @@ mod tests {
             assert_eq!(usage.and_then(|usage| usage.oom_kills), kills, "{state}");
             fake.until("DELETE").await;
         }
+    }
+
+    /// A daemon that answers a change of limits with `status`, and has `memory` then.
+    async fn limited(status: u16, memory: u64) -> (Vec<String>, Result<(), EngineError>) {
+        let mut fake = Fake::start(move |method, _| match method {
+            "POST" => Answer::Status(status, r#"{"message":"no"}"#.into()),
+            "GET" => Answer::ok(
+                &json!({
+                    "Id": "1d",
+                    "State": { "Running": true },
+                    "HostConfig": {
+                        "Memory": memory, "MemorySwap": memory, "PidsLimit": 64,
+                        "CpuPeriod": 100_000, "CpuQuota": 50_000,
+                    },
+                })
+                .to_string(),
+            ),
+            _ => Answer::Status(204, String::new()),
+        })
+        .await;
+        let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
+        let mut guard = Remover::new(daemon, Arc::default()).guard("x".into());
+        let result = guard.limit(&spec()).await;
+        (fake.heard(), result)
+    }
+
+    #[tokio::test]
+    async fn limits_of_a_waiting_container_are_changed_and_read_back() {
+        let (calls, result) = limited(200, spec().memory).await;
+        assert!(result.is_ok(), "{result:?}");
+        assert_eq!(calls, ["POST /containers/x/update", "GET /containers/x/json"]);
+        let (_, result) = limited(200, 2 * spec().memory).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, EngineError::Make(_)), "{error}");
+        assert!(error.to_string().contains("HostConfig.Memory 536870912, wanted"), "{error}");
+        let (calls, result) = limited(500, spec().memory).await;
+        let error = result.unwrap_err();
+        assert!(matches!(error, EngineError::Make(_)), "{error}");
+        assert_eq!(calls.len(), 1);
     }
 
     #[tokio::test]

@@ -4,9 +4,9 @@
 use std::collections::HashMap;
 
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
-    Mount, MountTmpfsOptions, MountType, MountVolumeOptions, ResourcesUlimits, RestartPolicy,
-    RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerUpdateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum,
+    HostConfigLogConfig, Mount, MountTmpfsOptions, MountType, MountVolumeOptions, ResourcesUlimits,
+    RestartPolicy, RestartPolicyNameEnum,
 };
 
 use super::image::Facts;
@@ -63,13 +63,14 @@ impl Profile {
             hardening::SHM_BYTES,
             hardening::SHM_INODES
         );
+        let limits = limits(spec);
         let host = HostConfig {
-            memory: Some(number(spec.memory)),
-            memory_swap: Some(number(spec.memory)),
+            memory: limits.memory,
+            memory_swap: limits.memory_swap,
             memory_swappiness: self.swappiness.then_some(0),
-            cpu_period: Some(number(hardening::CPU_PERIOD_US)),
-            cpu_quota: Some(number(hardening::cpu_quota_us(spec.cpu_millis))),
-            pids_limit: Some(spec.pids.into()),
+            cpu_period: limits.cpu_period,
+            cpu_quota: limits.cpu_quota,
+            pids_limit: limits.pids_limit,
             ulimits: Some(hardening::RLIMITS.iter().map(ulimit).collect()),
             oom_score_adj: Some(hardening::OOM_SCORE_ADJ.into()),
             readonly_rootfs: Some(true),
@@ -156,6 +157,20 @@ impl Profile {
             runtime: self.runtime.clone(),
             ..Default::default()
         }
+    }
+}
+
+/// The limits that can be changed while a container waits, and no more than those. Memory and swap
+/// go together: a daemon refuses one that contradicts the other.
+pub(super) fn limits(spec: &ContainerSpec) -> ContainerUpdateBody {
+    ContainerUpdateBody {
+        memory: Some(number(spec.memory)),
+        // With swap included: none.
+        memory_swap: Some(number(spec.memory)),
+        cpu_period: Some(number(hardening::CPU_PERIOD_US)),
+        cpu_quota: Some(number(hardening::cpu_quota_us(spec.cpu_millis))),
+        pids_limit: Some(spec.pids.into()),
+        ..Default::default()
     }
 }
 

@@ -36,6 +36,8 @@ type Making = Result<(Made, OwnedFd), String>;
 struct State {
     next: ContainerId,
     making: HashMap<ContainerId, oneshot::Sender<Making>>,
+    /// Whoever waits for a container's new limits to hold, or for the reason why they don't.
+    limiting: HashMap<ContainerId, oneshot::Sender<Result<(), String>>>,
     /// Every container that is not proven gone.
     living: HashMap<ContainerId, Living>,
 }
@@ -135,7 +137,7 @@ impl Link {
                 Ok((held, made))
             }
             Ok(Err(reason)) => Err(EngineError::Make(reason)),
-            Err(_) => Err(EngineError::Make("the spawner died".into())),
+            Err(_) => Err(died()),
         }
     }
 
@@ -224,6 +226,8 @@ impl Link {
                 }
                 self.forget(id);
             }
+            Reply::Limited { id } => self.limited(id, Ok(())),
+            Reply::NotLimited { id, reason } => self.limited(id, Err(reason)),
             Reply::Gone { id, usage } => {
                 let living = self.state().living.remove(&id).unwrap_or_default();
                 if let Some(given_up) = living.given_up {
@@ -241,6 +245,13 @@ impl Link {
         }
     }
 
+    fn limited(&self, id: ContainerId, result: Result<(), String>) {
+        let waiting = self.state().limiting.remove(&id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(result);
+        }
+    }
+
     fn forget(&self, id: ContainerId) {
         let mut state = self.state();
         state.making.remove(&id);
@@ -253,6 +264,7 @@ impl Link {
     fn forget_all(&self) {
         let mut state = self.state();
         state.making.clear();
+        state.limiting.clear();
         state.living.clear();
         drop(state);
         self.changed.notify_waiters();
@@ -265,6 +277,18 @@ impl Link {
 }
 
 impl Held {
+    /// Gives the container other limits.
+    ///
+    /// # Errors
+    /// The spawner's reason, or that there is no spawner; the container must not be used then.
+    pub async fn limit(&mut self, limits: MakeLimits) -> Result<(), EngineError> {
+        let (answer, limited) = oneshot::channel();
+        self.link.state().limiting.insert(self.id, answer);
+        let request = Request::Limit { id: self.id, limits };
+        self.link.send(&request, None).await.map_err(|_| died())?;
+        limited.await.map_err(|_| died())?.map_err(EngineError::Make)
+    }
+
     /// Kills the container and waits for its last counters; `None` when the spawner is gone too.
     pub async fn end(self) -> Option<Usage> {
         let (answer, usage) = oneshot::channel();
@@ -279,6 +303,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.link.state().limiting.remove(&self.id);
         // At once, where this process may: the spawner has a queue. It does so as well, for a
         // service that has given up its privileges, and then cleans up.
         if let Some(pidfd) = &self.pidfd {
@@ -286,6 +311,10 @@ impl Drop for Held {
         }
         self.link.kill(self.id);
     }
+}
+
+fn died() -> EngineError {
+    EngineError::Unavailable("the spawner died; another takes its place".into())
 }
 
 fn gone() -> EngineError {
