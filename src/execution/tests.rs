@@ -142,7 +142,7 @@ async fn one_walk_from_request_to_outcome() {
     let outcome = outcome.unwrap();
     assert_eq!((outcome.id, outcome.image.as_str()), (id, "host"));
     assert_eq!((outcome.status, outcome.exit_code), (Status::Completed, 0));
-    assert_eq!((outcome.stdout.text(), outcome.stdout.total), (Some("hel"), 5));
+    assert_eq!((&*outcome.stdout.bytes, outcome.stdout.total), (&b"hel"[..], 5));
     assert_eq!(outcome.limits_hit, [LimitHit::Output]);
     assert!(gone.is_cancelled());
 }
