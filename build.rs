@@ -42,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     if variable("CARGO_CFG_TARGET_OS")? != "linux" {
         return Err(format!("Oncebox runs on Linux only, and {target} is not Linux").into());
     }
+    let target = guest_target(&variable("RUSTC")?, target);
     let out = PathBuf::from(variable("OUT_DIR")?);
     // A target folder of its own: the outer cargo holds the lock of the usual one.
     let target_dir = out.join("guest");
@@ -73,6 +74,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     check_static(&built)?;
     fs::copy(&built, out.join("oncebox-guest"))?;
     Ok(())
+}
+
+/// The same machine with musl, where its `std` is installed (`rustup target add`): a program of
+/// glibc asks the processor for its features some thirty times before `main`, and in a virtual
+/// machine each answer is an exit to the hypervisor.
+fn guest_target(rustc: &str, target: String) -> String {
+    let musl = target.replace("-linux-gnu", "-linux-musl");
+    let libdir = Command::new(rustc).args(["--print", "target-libdir", "--target", &musl]).output();
+    let has_std = libdir.is_ok_and(|printed| {
+        let libdir = String::from_utf8_lossy(&printed.stdout).trim().to_owned();
+        printed.status.success() && Path::new(&libdir).join("self-contained").is_dir()
+    });
+    if has_std { musl } else { target }
 }
 
 /// Refuses a program that asks for an interpreter (PT_INTERP, elf(5)): inside a container there

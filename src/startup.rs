@@ -14,6 +14,7 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -43,6 +44,7 @@ const CLOSE: Duration = Duration::from_secs(10);
 /// is one thread; then privileges go; then everything else.
 pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
+    raise_descriptor_limit();
     match prepare(settings).and_then(|(spawner, runtime)| runtime.block_on(run(settings, spawner)))
     {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,6 +52,16 @@ pub fn serve(settings: &Settings) -> ExitCode {
             eprintln!("oncebox: {why}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Every container takes a few descriptors, here and in the spawner. The soft limit is low only for
+/// the sake of old programs that use select(2).
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let all = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, all) {
+        warn!(%error, "the limit of open files stays as it is");
     }
 }
 

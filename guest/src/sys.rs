@@ -172,8 +172,13 @@ pub(crate) fn statvfs(path: &CStr) -> io::Result<FileSystem> {
     })
 }
 
+#[cfg(target_env = "gnu")]
+pub(crate) type Resource = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type Resource = c_int;
+
 /// The hard limit of one resource (getrlimit(2)); no limit is `u64::MAX`.
-pub(crate) fn hard_limit(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
+pub(crate) fn hard_limit(resource: Resource) -> io::Result<u64> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the struct outlives the call that fills it.
     check(unsafe { libc::getrlimit(resource, &raw mut limit) })?;

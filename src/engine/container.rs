@@ -47,6 +47,10 @@ pub trait Hold: Send {
     /// The size of `/tmp` stays as it is.
     fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>>;
 
+    /// The guest has said its last word and ends by itself, and the container with it. Gives
+    /// everything back, at no cost to the answer that is on its way.
+    fn finished(self: Box<Self>);
+
     /// Kills the container now and reads its counters for the last time, where the engine can.
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>>;
 }
@@ -236,6 +240,7 @@ impl Container {
                 let files = timeout(COLLECT, self.collect(job))
                     .await
                     .map_err(|_| EngineError::Slow("result files did not come".into()))??;
+                self.hold.finished();
                 return Ok(RunEnd {
                     exit: ended.exit,
                     // A guest that stopped the script unasked did so by its own timer.

@@ -45,6 +45,8 @@ impl Hold for Held {
         async move { Ok(()) }.boxed()
     }
 
+    fn finished(self: Box<Self>) {}
+
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
         async move { self.usage }.boxed()
     }

@@ -132,6 +132,9 @@ impl Hold for Guard {
         .boxed()
     }
 
+    /// Dropping it removes the container in the background.
+    fn finished(self: Box<Self>) {}
+
     /// The daemon keeps no counters of a container that has ended, and does not always set its
     /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
     /// kernel killed together with its script.

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use oncebox_guest::wire::Usage;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -13,6 +13,7 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::timeout;
 
 use super::protocol::{ContainerId, MakeLimits, Reply, Request};
 use super::socket;
@@ -28,6 +29,9 @@ pub struct Link {
     greeting: watch::Sender<Greeting>,
     metrics: Arc<Metrics>,
 }
+
+/// For a guest that has said its last word to end.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// What was made and its pidfd, or the spawner's reason.
 type Making = Result<(Made, OwnedFd), String>;
@@ -289,6 +293,22 @@ impl Held {
         limited.await.map_err(|_| died())?.map_err(EngineError::Make)
     }
 
+    /// Its guest is about to end, and everything in the container with it. One that does not is
+    /// killed a little later; the answer that is on its way waits for neither.
+    pub fn finished(self) {
+        let (answer, gone) = oneshot::channel();
+        if let Some(living) = self.link.state().living.get_mut(&self.id) {
+            living.given_up.get_or_insert_with(Instant::now);
+            living.waiting = Some(answer);
+        }
+        if let Ok(runtime) = Handle::try_current() {
+            runtime.spawn(async move {
+                let _ = timeout(FAREWELL, gone).await;
+                drop(self);
+            });
+        }
+    }
+
     /// Kills the container and waits for its last counters; `None` when the spawner is gone too.
     pub async fn end(self) -> Option<Usage> {
         let (answer, usage) = oneshot::channel();
@@ -303,7 +323,13 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.link.state().limiting.remove(&self.id);
+        {
+            let mut state = self.link.state();
+            state.limiting.remove(&self.id);
+            if !state.living.contains_key(&self.id) {
+                return;
+            }
+        }
         // At once, where this process may: the spawner has a queue. It does so as well, for a
         // service that has given up its privileges, and then cleans up.
         if let Some(pidfd) = &self.pidfd {

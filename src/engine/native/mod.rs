@@ -160,6 +160,10 @@ impl Hold for NativeHold {
         Box::pin(self.0.limit(spec.into()))
     }
 
+    fn finished(self: Box<Self>) {
+        self.0.finished();
+    }
+
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
         Box::pin(async move { timeout(GONE, self.0.end()).await.ok().flatten() })
     }

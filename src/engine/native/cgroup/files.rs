@@ -1,6 +1,6 @@
 //! Reading and writing a group's files, always relative to an open directory.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{Mode, OFlags, openat};
@@ -39,12 +39,31 @@ pub fn write(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
 /// With the file's name when it can't be written, or says something else than `value` afterwards.
 pub fn set(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
     let named = |e: io::Error| io::Error::new(e.kind(), format!("{name} = {value}: {e}"));
-    write(dir.as_fd(), name, value).map_err(named)?;
-    let found = read(dir, name).map_err(named)?;
+    let set = || {
+        let flags = OFlags::RDWR | OFlags::TRUNC | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let mut file = std::fs::File::from(openat(dir, name, flags, Mode::empty())?);
+        file.write_all(value.as_bytes())?;
+        let mut found = String::new();
+        file.rewind()?;
+        file.read_to_string(&mut found)?;
+        Ok(found)
+    };
+    let found = set().map_err(named)?;
     if found.trim_end() == value {
         return Ok(());
     }
     Err(io::Error::other(format!("{name} is {}, wanted {value}", found.trim_end())))
+}
+
+/// As [`set`], for a value that is most likely there already.
+///
+/// # Errors
+/// As [`set`].
+pub fn keep(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
+    match read(dir.as_fd(), name) {
+        Ok(found) if found.trim_end() == value => Ok(()),
+        _ => set(dir, name, value),
+    }
 }
 
 /// As [`set`], but a kernel without the file is no error.

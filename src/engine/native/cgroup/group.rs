@@ -4,18 +4,17 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oncebox_guest::wire::Usage;
-use rustix::fs::{AtFlags, unlinkat};
 
-use super::tree::Tree;
 use super::{Controller, Version, files};
 use crate::engine::hardening::{CPU_PERIOD_US, cpu_quota_us};
 use crate::engine::native::protocol::MakeLimits;
 
-/// The group's directory in each hierarchy. Removing it is [`Group::remove`], not `Drop`: the
+/// The group's directory in each hierarchy. Removing it is [`Tree::remove_group`], not `Drop`: the
 /// kernel refuses for as long as a process is inside.
+///
+/// [`Tree::remove_group`]: super::Tree::remove_group
 pub struct Group {
     pub(super) version: Version,
-    pub(super) name: String,
     pub(super) directories: Vec<(OwnedFd, Vec<Controller>)>,
 }
 
@@ -65,20 +64,22 @@ impl Group {
         );
         match self.version {
             Version::V1 => {
-                // The limit with swap is never below the one without, so it goes first when both grow.
-                let now = files::number(&files::read(memory_dir, "memory.limit_in_bytes")?, None);
-                let grows = now.is_some_and(|now| now < limits.memory);
+                let without_swap = || files::set(memory_dir, "memory.limit_in_bytes", &memory);
                 let with_swap =
                     || files::set_if_there(memory_dir, "memory.memsw.limit_in_bytes", &memory);
-                if grows {
-                    with_swap()?;
+                // The limit with swap is never below the one without: it goes first when both grow.
+                match without_swap() {
+                    Err(e) if e.kind() == io::ErrorKind::InvalidInput => {
+                        with_swap()?;
+                        without_swap()?;
+                    }
+                    set => {
+                        set?;
+                        with_swap()?;
+                    }
                 }
-                files::set(memory_dir, "memory.limit_in_bytes", &memory)?;
-                if !grows {
-                    with_swap()?;
-                }
-                files::set(memory_dir, "memory.swappiness", "0")?;
-                files::set(cpu, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
+                files::keep(memory_dir, "memory.swappiness", "0")?;
+                files::keep(cpu, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
                 files::set(cpu, "cpu.cfs_quota_us", &quota.to_string())?;
             }
             Version::V2 => {
@@ -140,20 +141,6 @@ impl Group {
             Version::V2 => counter.2,
         }
     }
-
-    /// Removes the group. The kernel does so only when no process is inside, so success proves it.
-    ///
-    /// # Errors
-    /// `ResourceBusy` for as long as something is inside; the call may be repeated.
-    pub fn remove(&self, tree: &Tree) -> io::Result<()> {
-        for parent in tree.directories() {
-            match unlinkat(parent, &self.name, AtFlags::REMOVEDIR) {
-                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
-                Err(e) => return Err(e.into()),
-            }
-        }
-        Ok(())
-    }
 }
 
 #[cfg(test)]
@@ -176,7 +163,7 @@ mod tests {
         }
         let fd = open(dir.path(), DIRECTORY, Mode::empty()).unwrap();
         let directories = vec![(fd, Controller::ALL.to_vec())];
-        (dir, Group { version, name: "c1".into(), directories })
+        (dir, Group { version, directories })
     }
 
     fn text(dir: &Path, name: &str) -> String {

@@ -1,13 +1,13 @@
 //! This instance's own folder in each hierarchy, where its containers' groups are made.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Mode, OFlags, mkdirat, open, openat, unlinkat};
 
 use super::group::Group;
 use super::leftovers::folder;
-use super::{Controller, Layout, NoCgroup, Version, v2};
+use super::{Controller, Layout, NoCgroup, Version, files, v2};
 use crate::engine::native::protocol::MakeLimits;
 use crate::engine::owner::Owner;
 
@@ -53,13 +53,13 @@ impl Tree {
             if layout.version == Version::V2 {
                 v2::delegate(&folder).map_err(|missing| missing.at(path))?;
             }
+            if layout.version == Version::V1 && controllers.contains(&Controller::Memory) {
+                // Groups inherit it when they are made.
+                files::set(&folder, "memory.swappiness", "0").map_err(failed)?;
+            }
             hierarchies.push(Hierarchy { above, folder, controllers: controllers.clone() });
         }
         Ok(Self { version: layout.version, owner: name, hierarchies })
-    }
-
-    pub(super) fn directories(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.hierarchies.iter().map(|hierarchy| hierarchy.folder.as_fd())
     }
 
     /// Makes one group and applies its limits; on failure nothing of it stays.
@@ -67,23 +67,44 @@ impl Tree {
     /// # Errors
     /// What could not be made, or the limit that does not hold.
     pub fn group(&self, name: &str, limits: &MakeLimits) -> io::Result<Group> {
-        let mut group =
-            Group { version: self.version, name: name.to_owned(), directories: Vec::new() };
-        let made = self.fill(&mut group).and_then(|()| group.limit(limits));
-        match made {
-            Ok(()) => Ok(group),
-            Err(e) => {
-                group.remove(self)?;
-                Err(e)
-            }
+        let made = self.make(name).and_then(|group| group.limit(limits).map(|()| group));
+        if made.is_err() {
+            self.remove_group(name)?;
         }
+        made
     }
 
-    fn fill(&self, group: &mut Group) -> io::Result<()> {
+    fn make(&self, name: &str) -> io::Result<Group> {
         for hierarchy in &self.hierarchies {
-            mkdirat(&hierarchy.folder, &group.name, Mode::from_raw_mode(0o755))?;
-            let dir = openat(&hierarchy.folder, &group.name, DIRECTORY, Mode::empty())?;
-            group.directories.push((dir, hierarchy.controllers.clone()));
+            mkdirat(&hierarchy.folder, name, Mode::from_raw_mode(0o755))?;
+        }
+        self.find(name)
+    }
+
+    /// A group that was made before. Descriptors are not kept while a container lives: every new
+    /// process would inherit and close them all.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn find(&self, name: &str) -> io::Result<Group> {
+        let open = |hierarchy: &Hierarchy| {
+            let dir = openat(&hierarchy.folder, name, DIRECTORY, Mode::empty())?;
+            Ok((dir, hierarchy.controllers.clone()))
+        };
+        let directories = self.hierarchies.iter().map(open).collect::<io::Result<_>>()?;
+        Ok(Group { version: self.version, directories })
+    }
+
+    /// Removes a group. The kernel does so only when no process is inside, so success proves it.
+    ///
+    /// # Errors
+    /// `ResourceBusy` for as long as something is inside; the call may be repeated.
+    pub fn remove_group(&self, name: &str) -> io::Result<()> {
+        for hierarchy in &self.hierarchies {
+            match unlinkat(&hierarchy.folder, name, AtFlags::REMOVEDIR) {
+                Ok(()) | Err(rustix::io::Errno::NOENT) => {}
+                Err(e) => return Err(e.into()),
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@
 //! then gives up everything it has, step by step, and becomes the guest. The order matters: each
 //! step needs a right that a later one gives up.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -168,12 +168,11 @@ fn hide() -> Result<(), Failed> {
         mount_remount(*path, MountFlags::BIND | flags, "").step("read-only path")?;
     }
     for path in MASKED_PATHS {
-        let Ok(found) = rustix::fs::lstat(*path) else { continue };
-        if rustix::fs::FileType::from_raw_mode(found.st_mode).is_dir() {
-            let options: Option<&CStr> = Some(c"size=0,nr_inodes=1,mode=555");
-            mount("tmpfs", *path, "tmpfs", flags, options).step("masked path")?;
-        } else {
-            mount_bind("/dev/null", *path).step("masked path")?;
+        match mount_bind("/dev/null", *path) {
+            // Where a directory is, an empty one of this container's own goes over it.
+            Err(rustix::io::Errno::NOTDIR) => mount_bind("/sys", *path).step("masked path")?,
+            Err(rustix::io::Errno::NOENT) => {}
+            result => result.step("masked path")?,
         }
     }
     Ok(())

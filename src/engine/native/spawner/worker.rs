@@ -43,7 +43,8 @@ pub struct Worker<'a> {
 
 struct Living {
     pidfd: OwnedFd,
-    group: Option<Group>,
+    /// The group's name.
+    group: Option<String>,
     outer_id: u32,
     /// Somebody asked for this end, and may want the last counters.
     killed: bool,
@@ -194,8 +195,9 @@ impl<'a> Worker<'a> {
         limits: &MakeLimits,
         control: OwnedFd,
     ) -> io::Result<(Reply, OwnedFd)> {
+        let name = format!("c{id}");
         let group = match &self.tree {
-            Some(tree) => Some(tree.group(&format!("c{id}"), limits)?),
+            Some(tree) => Some(tree.group(&name, limits)?),
             None => None,
         };
         let counters = group.as_ref().map_or([const { None }; 5], Group::counters);
@@ -218,7 +220,7 @@ impl<'a> Worker<'a> {
             Ok(sys::Cloned::Parent(pid, pidfd)) => (pid, pidfd),
             Err(e) => {
                 drop(plan);
-                self.remove(group.as_ref())?;
+                self.remove(group.is_some().then_some(&name))?;
                 return Err(io::Error::new(e.kind(), format!("clone3: {e}")));
             }
         };
@@ -226,6 +228,7 @@ impl<'a> Worker<'a> {
         let for_service = pidfd.try_clone()?;
         let key = epoll::EventData::new_u64(id + 1);
         epoll::add(&self.events, &pidfd, key, epoll::EventFlags::IN)?;
+        let group = group.is_some().then_some(name);
         self.living.insert(id, Living { pidfd, group, outer_id, killed: false });
         let uid = if self.user_namespace { template::INNER_ID } else { outer_id };
         Ok((Reply::Made { id, pid: pid.as_raw_pid().cast_unsigned(), uid }, for_service))
@@ -233,10 +236,12 @@ impl<'a> Worker<'a> {
 
     fn limit(&self, id: ContainerId, limits: &MakeLimits) -> io::Result<()> {
         let gone = || io::Error::other("the container is gone");
-        let group = self.living.get(&id).ok_or_else(gone)?.group.as_ref();
-        // What stands in for a group was set for good.
-        let fixed = || io::Error::other("without cgroups limits can't be changed");
-        group.ok_or_else(fixed)?.limit(limits)
+        let living = self.living.get(&id).ok_or_else(gone)?;
+        match (&living.group, &self.tree) {
+            (Some(name), Some(tree)) => tree.find(name)?.limit(limits),
+            // What stands in for a group was set for good.
+            _ => Err(io::Error::other("without cgroups limits can't be changed")),
+        }
     }
 
     /// Reaps a container whose PID 1 has ended, and with it, by the kernel, everything inside.
@@ -244,8 +249,8 @@ impl<'a> Worker<'a> {
         let Some(living) = self.living.remove(&id) else { return Ok(()) };
         epoll::delete(&self.events, &living.pidfd)?;
         reap(living.pidfd.as_fd())?;
-        let usage = match &living.group {
-            Some(group) if living.killed => group.usage(),
+        let usage = match (&living.group, &self.tree) {
+            (Some(name), Some(tree)) if living.killed => tree.find(name)?.usage(),
             _ => Usage::default(),
         };
         self.dying.push((id, living, usage));
@@ -285,9 +290,9 @@ impl<'a> Worker<'a> {
         self.tree.as_ref().map_or(Ok(()), Tree::remove)
     }
 
-    fn remove(&self, group: Option<&Group>) -> io::Result<()> {
+    fn remove(&self, group: Option<&String>) -> io::Result<()> {
         match (group, &self.tree) {
-            (Some(group), Some(tree)) => group.remove(tree),
+            (Some(name), Some(tree)) => tree.remove_group(name),
             _ => Ok(()),
         }
     }
