@@ -54,14 +54,16 @@ const SELDOM: [&str; 2] = ["oncebox_pool_expired", "oncebox_pool_make_failures"]
 fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "1"), ("POOL_SIZE", "2")];
     let service = Service::start(engine, &settings);
-    let waiting = until("a container that waits", Duration::from_secs(20), || {
-        guests(&service, engine).first().copied()
+    let full = |metrics: &Metrics| metrics.sample("oncebox_pool_waiting") == 2.0;
+    until("a full pool and no other container", Duration::from_secs(20), || {
+        let metrics = Metrics::of(&service);
+        let first_gone = metrics.sample(r#"oncebox_phase_seconds_count{phase="teardown"}"#) > 0.0;
+        (full(&metrics) && first_gone).then_some(())
     });
-    host::signal(waiting, Signal::KILL);
+    host::signal(guests(&service, engine)[0], Signal::KILL);
     until("its death to be noticed", Duration::from_secs(20), || {
         let metrics = Metrics::of(&service);
-        let again = metrics.sample("oncebox_pool_waiting") == 2.0;
-        (again && metrics.moved("oncebox_pool_died")).then_some(())
+        (full(&metrics) && metrics.moved("oncebox_pool_died")).then_some(())
     });
     assert_eq!(service.run(&json!({"script": "echo ahead"})).text(), "ahead\n");
     // Nothing waits with such a /tmp.
