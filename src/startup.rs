@@ -5,8 +5,10 @@ mod privileges;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::Server;
@@ -186,6 +188,9 @@ impl Application {
                 .app_data(shared.clone())
                 .configure(api::routes)
         })
+        .workers(available_parallelism().map_or(1, NonZero::get))
+        // A large answer is several writes; none of them waits for the one before to be confirmed.
+        .tcp_nodelay(true)
         .disable_signals()
         .client_request_timeout(HEAD_DEADLINE)
         .keep_alive(KEEP_ALIVE)

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use oncebox_guest::wire::SkipReason;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::engine::ResultFile;
 use crate::execution::outcome::{LimitHit, Outcome};
@@ -48,7 +48,7 @@ enum Stdout {
     #[serde(rename = "stdout")]
     Text(String),
     #[serde(rename = "stdout_base64")]
-    Base64(String),
+    Base64(Base64),
 }
 
 #[derive(Debug, Serialize)]
@@ -56,7 +56,7 @@ enum Stderr {
     #[serde(rename = "stderr")]
     Text(String),
     #[serde(rename = "stderr_base64")]
-    Base64(String),
+    Base64(Base64),
 }
 
 /// `null` where the kernel has no such counter.
@@ -97,7 +97,58 @@ enum Content {
     #[serde(rename = "content")]
     Text(String),
     #[serde(rename = "content_base64")]
-    Base64(String),
+    Base64(Base64),
+}
+
+/// Any bytes; they become base64 only on their way into the document.
+#[derive(Debug)]
+struct Base64(Vec<u8>);
+
+impl Serialize for Base64 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&Base64Display::new(&self.0, &STANDARD))
+    }
+}
+
+/// Room for everything in the document but contents.
+const HEAD: usize = 1024;
+/// The same for each file.
+const FILE_HEAD: usize = 128;
+
+impl Answer {
+    /// The document, written once, into room that was made before.
+    ///
+    /// # Errors
+    /// None that is known: the document is made of texts and numbers.
+    pub(super) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
+        let mut json = Vec::with_capacity(self.room());
+        serde_json::to_writer(&mut json, &self)?;
+        Ok(json)
+    }
+
+    /// Bytes of the document. Texts take an eighth more than they are long, which is more than line
+    /// ends need; one with more to escape makes the room grow.
+    fn room(&self) -> usize {
+        let text = |text: &str| text.len() + text.len() / 8;
+        let base64 = |Base64(bytes): &Base64| bytes.len().div_ceil(3) * 4;
+        let file = |file: &File| match file {
+            File::Kept { path, content: Content::Text(content), .. } => text(path) + text(content),
+            File::Kept { path, content: Content::Base64(content), .. } => {
+                text(path) + base64(content)
+            }
+            File::Skipped { path, .. } => text(path),
+        };
+        let stdout = match &self.stdout {
+            Stdout::Text(stdout) => text(stdout),
+            Stdout::Base64(stdout) => base64(stdout),
+        };
+        let stderr = match &self.stderr {
+            Stderr::Text(stderr) => text(stderr),
+            Stderr::Base64(stderr) => base64(stderr),
+        };
+        let files = self.files.iter().map(|f| FILE_HEAD + file(f)).sum::<usize>();
+        HEAD + stdout + stderr + files
+    }
 }
 
 impl From<Outcome> for Answer {
@@ -112,14 +163,14 @@ impl From<Outcome> for Answer {
             stderr_bytes: outcome.stderr.total,
             stdout_truncated: outcome.stdout.truncated(),
             stderr_truncated: outcome.stderr.truncated(),
-            stdout: match outcome.stdout.text() {
-                Some(text) => Stdout::Text(text.to_owned()),
-                None => Stdout::Base64(STANDARD.encode(&outcome.stdout.bytes)),
-            },
-            stderr: match outcome.stderr.text() {
-                Some(text) => Stderr::Text(text.to_owned()),
-                None => Stderr::Base64(STANDARD.encode(&outcome.stderr.bytes)),
-            },
+            stdout: outcome
+                .stdout
+                .into_text()
+                .map_or_else(|bytes| Stdout::Base64(Base64(bytes)), Stdout::Text),
+            stderr: outcome
+                .stderr
+                .into_text()
+                .map_or_else(|bytes| Stderr::Base64(Base64(bytes)), Stderr::Text),
             execution_time: seconds(outcome.execution_time),
             error: outcome.error,
             image: outcome.image,
@@ -146,7 +197,7 @@ fn file(ResultFile { path, content }: ResultFile) -> File {
             path,
             size: kept.bytes.len(),
             content: String::from_utf8(kept.bytes)
-                .map_or_else(|e| Content::Base64(STANDARD.encode(e.as_bytes())), Content::Text),
+                .map_or_else(|e| Content::Base64(Base64(e.into_bytes())), Content::Text),
             executable: kept.executable,
         },
         Err(reason) => File::Skipped {
@@ -168,6 +219,7 @@ fn seconds(time: Duration) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
     use uuid::Uuid;
 
     use super::*;
@@ -211,6 +263,27 @@ mod tests {
     #[test]
     fn a_success() {
         insta::assert_json_snapshot!(Answer::from(example()));
+    }
+
+    #[test]
+    fn the_document_fits_into_the_room_made_for_it() {
+        let lines = b"a line of text\n".repeat(10_000);
+        let bytes = vec![0xff; 100_000];
+        let kept = |bytes: &[u8]| Ok(ResultContent { bytes: bytes.to_vec(), executable: false });
+        let file = |content| ResultFile { path: "a/path/of/usual/length.txt".into(), content };
+        let answer = Answer::from(Outcome {
+            stdout: captured(&lines, 1 << 30),
+            stderr: captured(&bytes, 1 << 30),
+            files: vec![file(kept(&lines)), file(kept(&bytes)), file(Err(SkipReason::TooLarge))],
+            ..example()
+        });
+        let room = answer.room();
+        let json = answer.into_json().expect("a document");
+        assert_eq!(json.capacity(), room);
+        assert!(json.len() > room * 9 / 10, "{} of {room}", json.len());
+        let read: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
+        assert_eq!(read["stdout"].as_str().map(str::as_bytes), Some(&*lines));
+        assert_eq!(read["stderr_base64"], STANDARD.encode(&bytes));
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) async fn read(
 }
 
 async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Problem> {
-    let mut body = BytesMut::new();
+    let mut body = Whole::default();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| match e {
             PayloadError::Overflow => Problem::body_too_large(most),
@@ -49,7 +49,63 @@ async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Proble
         if body.len() + chunk.len() > most {
             return Err(Problem::body_too_large(most));
         }
-        body.extend_from_slice(&chunk);
+        body.push(chunk);
     }
-    Ok(body.freeze())
+    Ok(body.into_bytes())
+}
+
+/// Puts pieces together. The first is not copied, and most requests are one.
+#[derive(Default)]
+pub(super) struct Whole {
+    first: Bytes,
+    /// All of them, from the second on.
+    joined: BytesMut,
+}
+
+impl Whole {
+    pub(super) fn len(&self) -> usize {
+        self.first.len() + self.joined.len()
+    }
+
+    pub(super) fn push(&mut self, piece: Bytes) {
+        if self.len() == 0 {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            let first = std::mem::take(&mut self.first);
+            self.joined.reserve(first.len() + piece.len());
+            self.joined.extend_from_slice(&first);
+            self.joined.extend_from_slice(&piece);
+        }
+    }
+
+    pub(super) fn into_bytes(self) -> Bytes {
+        if self.joined.is_empty() { self.first } else { self.joined.freeze() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn pieces_make_up_the_whole_and_one_is_not_copied(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..20), 0..6),
+        ) {
+            let pieces: Vec<_> = pieces.into_iter().map(Bytes::from).collect();
+            let mut whole = Whole::default();
+            for piece in &pieces {
+                whole.push(piece.clone());
+            }
+            prop_assert_eq!(whole.len(), pieces.iter().map(Bytes::len).sum::<usize>());
+            let bytes = whole.into_bytes();
+            prop_assert_eq!(&*bytes, pieces.concat());
+            let mut full = pieces.iter().filter(|piece| !piece.is_empty());
+            if let (Some(only), None) = (full.next(), full.next()) {
+                prop_assert_eq!(bytes.as_ptr(), only.as_ptr());
+            }
+        }
+    }
 }

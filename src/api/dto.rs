@@ -1,12 +1,12 @@
 //! The request of `POST /execute`, from either encoding to a valid [`Execution`].
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
-use super::fields::{Object, Pairs, given, given_bytes, given_count, given_seconds, objects};
+use super::fields::{
+    Object, Pairs, given, given_base64, given_bytes, given_count, given_seconds, objects,
+};
 use super::problem::Problem;
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -22,8 +22,8 @@ use crate::registry::Reference;
 pub struct ExecuteRequest {
     #[serde(deserialize_with = "given_bytes")]
     pub script: Option<Bytes>,
-    #[serde(deserialize_with = "given")]
-    pub script_base64: Option<String>,
+    #[serde(deserialize_with = "given_base64")]
+    pub script_base64: Option<Bytes>,
     #[serde(deserialize_with = "given_bytes")]
     pub stdin: Option<Bytes>,
     #[serde(deserialize_with = "given")]
@@ -56,8 +56,8 @@ pub struct RequestFile {
     pub path: String,
     #[serde(default, deserialize_with = "given_bytes")]
     pub content: Option<Bytes>,
-    #[serde(default, deserialize_with = "given")]
-    pub content_base64: Option<String>,
+    #[serde(default, deserialize_with = "given_base64")]
+    pub content_base64: Option<Bytes>,
     #[serde(default)]
     pub executable: bool,
 }
@@ -162,23 +162,13 @@ fn files(files: Vec<RequestFile>) -> Result<Vec<InputFile>, Problem> {
 fn either(
     field: &str,
     plain: Option<Bytes>,
-    base64: Option<String>,
+    base64: Option<Bytes>,
 ) -> Result<Option<Bytes>, Problem> {
-    match (plain, base64) {
-        (Some(_), Some(_)) => Err(Problem::field(
-            "conflicting_fields",
-            field,
-            format!("give {field} or {field}_base64, not both"),
-        )),
-        (None, Some(text)) => match STANDARD.decode(text) {
-            Ok(bytes) => Ok(Some(bytes.into())),
-            // The decoder's own words would repeat a byte of the content.
-            Err(_) => {
-                Err(invalid(format!("{field}_base64"), "this is not base64 (RFC 4648, padded)"))
-            }
-        },
-        (plain, None) => Ok(plain),
+    if plain.is_some() && base64.is_some() {
+        let detail = format!("give {field} or {field}_base64, not both");
+        return Err(Problem::field("conflicting_fields", field, detail));
     }
+    Ok(plain.or(base64))
 }
 
 fn each<T>(

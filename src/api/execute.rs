@@ -4,10 +4,13 @@ use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 
 use super::answer::Answer;
 use super::dto::ExecuteRequest;
+use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, body, multipart};
+use super::{Door, body, large, multipart};
+use crate::execution::admission::Caller;
+use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
 
 /// Runs one script and answers when it has ended. Dropped when the client leaves, and the
@@ -18,25 +21,44 @@ pub(super) async fn execute(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, Problem> {
     let _running = door.enter()?;
-    let encoding = Encoding::of(&request)?;
-    let body = body::read(&request, payload, door.max_body).await?;
-    let asked = match encoding {
-        Encoding::Json => ExecuteRequest::from_json(&body)?,
-        Encoding::Form => multipart::read(request.headers(), body).await?,
-    };
-    let execution = Execution::try_from(asked)?;
+    let execution = asked(&request, payload, door.max_body).await?;
+    let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
-    match door.executor.run(execution, &door.cancel).await {
+    match door.executor.run(execution, &caller, &door.cancel).await {
         Ok(outcome) => {
             watched.ended(&outcome);
-            Ok(HttpResponse::Ok().json(Answer::from(outcome)))
+            answer(outcome).await
         }
         Err(failure) => {
             watched.refused();
             Err(failure.into())
         }
     }
+}
+
+/// Reads what is to be run. The body itself is gone when this returns: an execution may wait long.
+async fn asked(
+    request: &HttpRequest,
+    payload: web::Payload,
+    max_body: usize,
+) -> Result<Execution, Problem> {
+    let encoding = Encoding::of(request)?;
+    let body = body::read(request, payload, max_body).await?;
+    match encoding {
+        Encoding::Json => {
+            let bytes = body.len();
+            let read = move || ExecuteRequest::from_json(&body).and_then(Execution::try_from);
+            large::work(bytes, read).await?
+        }
+        Encoding::Form => multipart::read(request.headers(), body).await?.try_into(),
+    }
+}
+
+async fn answer(outcome: Outcome) -> Result<HttpResponse, Problem> {
+    let json = large::work(outcome.size(), move || Answer::from(outcome).into_json()).await?;
+    let json = json.map_err(|e| Problem::internal(format!("the answer: {e}")))?;
+    Ok(HttpResponse::Ok().content_type("application/json").body(Pieces::of(json)))
 }
 
 /// How the request is written.

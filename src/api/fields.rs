@@ -3,6 +3,8 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
@@ -23,6 +25,34 @@ pub(super) fn given_bytes<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Bytes>, D::Error> {
     String::deserialize(deserializer).map(|text| Some(text.into()))
+}
+
+/// As [`given`], for bytes in base64.
+pub(super) fn given_base64<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Bytes>, D::Error> {
+    struct Base64;
+    impl Visitor<'_> for Base64 {
+        type Value = Option<Bytes>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+            from_base64(text.as_bytes()).map(Some).map_err(E::custom)
+        }
+    }
+    deserializer.deserialize_str(Base64)
+}
+
+/// What is written in base64.
+///
+/// # Errors
+/// The rule. The decoder's own words would repeat a byte of the content.
+pub(super) fn from_base64(text: &[u8]) -> Result<Bytes, &'static str> {
+    let bytes = STANDARD.decode(text);
+    bytes.map(Bytes::from).map_err(|_| "this is not base64 (RFC 4648, padded)")
 }
 
 /// As [`given`], for a time, which is a number only.

@@ -5,6 +5,7 @@ mod body;
 mod dto;
 mod execute;
 mod fields;
+mod large;
 mod multipart;
 mod problem;
 mod record;

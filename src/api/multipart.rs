@@ -10,10 +10,12 @@ use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::error::PayloadError;
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
+use super::body::Whole;
 use super::dto::{ExecuteRequest, RequestFile};
+use super::fields::from_base64;
 use super::problem::Problem;
 use crate::execution::request::Invalid;
 
@@ -53,11 +55,11 @@ pub(super) async fn read(headers: &HeaderMap, body: Bytes) -> Result<ExecuteRequ
 }
 
 async fn whole(part: &mut Field) -> Result<Bytes, Problem> {
-    let mut content = BytesMut::new();
+    let mut content = Whole::default();
     while let Some(piece) = part.next().await {
-        content.extend_from_slice(&piece.map_err(broken)?);
+        content.push(piece.map_err(broken)?);
     }
-    Ok(content.freeze())
+    Ok(content.into_bytes())
 }
 
 fn put(
@@ -69,7 +71,11 @@ fn put(
     match name {
         "script" => once(name, &mut request.script, content),
         "stdin" => once(name, &mut request.stdin, content),
-        "script_base64" => once(name, &mut request.script_base64, text(name, content)?),
+        "script_base64" => {
+            let script = from_base64(&content);
+            let script = script.map_err(|rule| Problem::field("invalid_request", name, rule))?;
+            once(name, &mut request.script_base64, script)
+        }
         "image" => once(name, &mut request.image, text(name, content)?),
         "language" => once(name, &mut request.language, text(name, content)?),
         "timeout" => once(name, &mut request.timeout, value(name, content)?),

@@ -65,7 +65,7 @@ async fn a_job_arrives_whole_and_its_end_comes_back() {
     let end = end.unwrap();
     assert_eq!((end.exit, end.stopped), (Exit::Code(3), None));
     assert_eq!((end.stdout_total, end.wall), (Some(2), Duration::from_nanos(1)));
-    assert_eq!((output.stdout.text(), output.stderr.text()), (Some("ok"), Some("e")));
+    assert_eq!((&*output.stdout.bytes, &*output.stderr.bytes), (&b"ok"[..], &b"e"[..]));
     let [r, s] = end.files.as_slice() else { panic!("two files") };
     assert_eq!((r.path.as_str(), r.content.as_ref().unwrap().bytes.as_slice()), ("r", &b"abc"[..]));
     assert_eq!(s.content.as_ref().err(), Some(&SkipReason::NotRegular));
@@ -83,7 +83,7 @@ async fn at_the_deadline_the_guest_is_told_to_stop() {
     .await;
     let end = end.unwrap();
     assert_eq!((end.exit, end.stopped), (Exit::Signal(9), Some(Stop::Deadline)));
-    assert_eq!(output.stdout.text(), Some("so far"));
+    assert_eq!(output.stdout.bytes, b"so far");
 }
 
 #[tokio::test]
@@ -186,7 +186,7 @@ async fn an_end_without_a_word_is_the_scripts_only_for_want_of_memory(
         guest.say(&Report::Stdout(b"so far")).await;
     })
     .await;
-    assert_eq!(output.stdout.text(), Some("so far"));
+    assert_eq!(output.stdout.bytes, b"so far");
     match end {
         Ok(end) => assert!(outcome && end.stopped.is_none() && end.exit == Exit::Signal(9)),
         Err(error) => assert!(!outcome && matches!(error, EngineError::Lost(_))),

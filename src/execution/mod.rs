@@ -23,7 +23,7 @@ use crate::engine::{Engine, EngineError, ImageError, Job, RunEnd, RunError};
 use crate::pool::{Floor, Need, Pool};
 use crate::registry::{Reference, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
-use admission::{Admission, AdmissionOptions};
+use admission::{Admission, AdmissionOptions, Caller};
 use limits::Ceilings;
 use outcome::{Outcome, Timings};
 use output::Output;
@@ -125,13 +125,15 @@ impl Executor {
         self.admission.close();
     }
 
-    /// Runs one script in a container of its own. Dropping the future kills the container.
+    /// Runs one script in a container of its own, when it is its caller's turn. Dropping the future
+    /// kills the container.
     ///
     /// # Errors
     /// [`Failure`] when the script did not run; however it ends once it ran, that is an outcome.
     pub async fn run(
         &self,
         execution: Execution,
+        caller: &Caller,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
         execution.check()?;
@@ -139,7 +141,7 @@ impl Executor {
         limits.hold_payload(&execution)?;
 
         let arrived = Instant::now();
-        let permit = unless(cancel, self.admission.enter()).await??;
+        let permit = unless(cancel, self.admission.enter(caller)).await??;
         let admitted = Instant::now();
         self.metrics.phase(Phase::Queued, admitted - arrived);
         let reference = execution.image.as_ref().unwrap_or(&self.base_image);

@@ -133,6 +133,14 @@ impl Outcome {
         }
     }
 
+    /// Bytes of output and of result files that are kept.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        let kept = |file: &ResultFile| file.content.as_ref().map_or(0, |kept| kept.bytes.len());
+        let files = self.files.iter().map(kept).sum::<usize>();
+        self.stdout.bytes.len() + self.stderr.bytes.len() + files
+    }
+
     /// The script ended by itself and said that all was well.
     #[must_use]
     pub fn success(&self) -> bool {

@@ -17,17 +17,20 @@ impl Captured {
         self.total > self.bytes.len() as u64
     }
 
-    /// The bytes as text; `None` when they are not UTF-8. A character that the cap cut in two is
-    /// left out.
-    #[must_use]
-    pub fn text(&self) -> Option<&str> {
-        match str::from_utf8(&self.bytes) {
-            Ok(text) => Some(text),
-            Err(e) if self.truncated() && e.error_len().is_none() => {
-                str::from_utf8(&self.bytes[..e.valid_up_to()]).ok()
+    /// The bytes as text, without copying them. A character that the cap cut in two is left out.
+    ///
+    /// # Errors
+    /// The bytes, when they are not UTF-8.
+    pub fn into_text(self) -> Result<String, Vec<u8>> {
+        let truncated = self.truncated();
+        String::from_utf8(self.bytes).or_else(|e| {
+            let (error, mut bytes) = (e.utf8_error(), e.into_bytes());
+            if truncated && error.error_len().is_none() {
+                bytes.truncate(error.valid_up_to());
+                return String::from_utf8(bytes).map_err(|e| e.into_bytes());
             }
-            Err(_) => None,
-        }
+            Err(bytes)
+        })
     }
 
     fn push(&mut self, bytes: &[u8], cap: usize) {
@@ -83,13 +86,17 @@ mod tests {
     #[case(b"\xff", 1, None)]
     #[case(b"\xc0\xaf", 1, None)]
     #[case(b"h\xc3x", 1, None)]
-    fn text_is_lossless_or_none(
+    fn text_is_lossless_or_no_text_and_never_copied(
         #[case] bytes: &[u8],
         #[case] dropped: u64,
         #[case] text: Option<&str>,
     ) {
         let captured = Captured { bytes: bytes.to_vec(), total: bytes.len() as u64 + dropped };
-        assert_eq!(captured.text(), text);
+        let place = captured.bytes.as_ptr();
+        match captured.into_text() {
+            Ok(found) => assert_eq!((Some(&*found), found.as_ptr()), (text, place)),
+            Err(found) => assert_eq!((None, found.as_ptr(), &*found), (text, place, bytes)),
+        }
     }
 
     #[rstest]

@@ -107,7 +107,8 @@ fn never() -> CancellationToken {
 /// The executor still has a permit for the next one, and all is well with it.
 async fn assert_runs(executor: &Executor, guests: &mut mpsc::UnboundedReceiver<Made>) {
     let cancel = never();
-    let (outcome, _) = tokio::join!(executor.run(execution("echo"), &cancel), play(guests));
+    let (outcome, _) =
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play(guests));
     assert!(outcome.unwrap().success());
 }
 
@@ -128,7 +129,8 @@ async fn one_walk_from_request_to_outcome() {
         (spec, taken, gone)
     };
     let cancel = never();
-    let (outcome, (spec, taken, gone)) = tokio::join!(executor.run(request, &cancel), play);
+    let (outcome, (spec, taken, gone)) =
+        tokio::join!(executor.run(request, &Caller::SERVICE, &cancel), play);
 
     assert!(spec.image.reference.is_host());
     assert_eq!((spec.memory, spec.pids, spec.cpu_millis), (64 << 20, 64, 500));
@@ -140,7 +142,7 @@ async fn one_walk_from_request_to_outcome() {
     let outcome = outcome.unwrap();
     assert_eq!((outcome.id, outcome.image.as_str()), (id, "host"));
     assert_eq!((outcome.status, outcome.exit_code), (Status::Completed, 0));
-    assert_eq!((outcome.stdout.text(), outcome.stdout.total), (Some("hel"), 5));
+    assert_eq!((&*outcome.stdout.bytes, outcome.stdout.total), (&b"hel"[..], 5));
     assert_eq!(outcome.limits_hit, [LimitHit::Output]);
     assert!(gone.is_cancelled());
 }
@@ -150,7 +152,7 @@ async fn a_rejected_request_makes_no_container() {
     let (executor, mut guests) = stage(1, 0);
     let mut request = execution("echo");
     request.limits.memory = Some(u64::MAX);
-    let failure = executor.run(request, &never()).await.unwrap_err();
+    let failure = executor.run(request, &Caller::SERVICE, &never()).await.unwrap_err();
     let Failure::Rejected(Rejection { code, field, .. }) = failure else { panic!("{failure:?}") };
     assert_eq!((code, field), ("limit_exceeded", "memory_limit"));
     assert!(guests.try_recv().is_err());
@@ -159,7 +161,9 @@ async fn a_rejected_request_makes_no_container() {
 #[tokio::test]
 async fn failures_keep_their_kind_and_give_the_permit_back() {
     let (executor, mut guests) = stage(1, 0);
-    let run = async |image| executor.run(from_image(image), &never()).await.unwrap_err();
+    let run = async |image| {
+        executor.run(from_image(image), &Caller::SERVICE, &never()).await.unwrap_err()
+    };
     assert!(matches!(run("missing").await, Failure::Image(ImageError::NotFound(_))));
     assert!(matches!(run("down").await, Failure::Engine(EngineError::Unavailable(_))));
     assert!(matches!(run("unmakeable").await, Failure::Engine(EngineError::Make(_))));
@@ -175,7 +179,7 @@ async fn a_guest_that_dies_is_our_failure_and_for_want_of_memory_the_scripts() {
             let mut made = guests.recv().await.unwrap();
             made.guest.take_job().await;
         };
-        tokio::join!(executor.run(execution("echo"), &cancel), play).0
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play).0
     };
     let lost = end(Usage::default()).await;
     assert!(matches!(lost, Err(Failure::Engine(EngineError::Lost(_)))), "{lost:?}");
@@ -193,7 +197,8 @@ async fn a_refused_file_is_the_callers_to_change() {
             made.guest.say(&Report::Refused { path: path.as_bytes(), errno: 28 }).await;
             made.guest.take_job().await;
         };
-        let (result, ()) = tokio::join!(executor.run(execution("echo"), &cancel), play);
+        let (result, ()) =
+            tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play);
         let Err(Failure::Rejected(rejection)) = result else { panic!("{result:?}") };
         assert_eq!((rejection.code, rejection.field), ("files_refused", field));
         assert!(rejection.detail.contains(path), "{}", rejection.detail);
@@ -205,9 +210,9 @@ async fn a_refused_file_is_the_callers_to_change() {
 async fn no_more_run_at_once_than_allowed() {
     let (executor, mut guests) = stage(1, 0);
     let cancel = never();
-    let mut first = Box::pin(executor.run(execution("echo"), &cancel));
+    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
     assert!(first.as_mut().now_or_never().is_none());
-    let busy = executor.run(execution("echo"), &cancel).await.unwrap_err();
+    let busy = executor.run(execution("echo"), &Caller::SERVICE, &cancel).await.unwrap_err();
     assert!(matches!(busy, Failure::Busy { code: "queue_full", .. }), "{busy:?}");
 
     let (outcome, _) = tokio::join!(first, play(&mut guests));
@@ -219,10 +224,10 @@ async fn no_more_run_at_once_than_allowed() {
 async fn cancelled_in_the_queue_it_never_runs() {
     let (executor, mut guests) = stage(1, 1);
     let cancel = never();
-    let mut first = Box::pin(executor.run(execution("echo"), &cancel));
+    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
     assert!(first.as_mut().now_or_never().is_none());
     let unwanted = CancellationToken::new();
-    let mut second = Box::pin(executor.run(execution("echo"), &unwanted));
+    let mut second = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &unwanted));
     assert!(second.as_mut().now_or_never().is_none());
     unwanted.cancel();
     assert!(matches!(second.await, Err(Failure::Cancelled)));
@@ -236,7 +241,7 @@ async fn cancelled_in_the_queue_it_never_runs() {
 async fn cancelled_while_it_is_prepared_it_never_runs() {
     let (executor, mut guests) = stage(1, 0);
     let unwanted = CancellationToken::new();
-    let mut run = Box::pin(executor.run(from_image("stuck"), &unwanted));
+    let mut run = Box::pin(executor.run(from_image("stuck"), &Caller::SERVICE, &unwanted));
     assert!(run.as_mut().now_or_never().is_none());
     unwanted.cancel();
     assert!(matches!(run.await, Err(Failure::Cancelled)));
@@ -254,7 +259,8 @@ async fn cancelled_while_it_runs_is_an_outcome() {
         made.guest.told_to_stop().await;
         say_end(&mut made.guest, Exit::Signal(9), true).await;
     };
-    let (outcome, ()) = tokio::join!(executor.run(execution("echo"), &unwanted), play);
+    let (outcome, ()) =
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &unwanted), play);
     let outcome = outcome.unwrap();
     assert_eq!((outcome.status, outcome.exit_code), (Status::Cancelled, 137));
 }
@@ -263,7 +269,7 @@ async fn cancelled_while_it_runs_is_an_outcome() {
 async fn when_the_client_goes_the_container_goes_and_the_permit_comes_back() {
     let (executor, mut guests) = stage(1, 0);
     let cancel = never();
-    let mut run = Box::pin(executor.run(execution("true"), &cancel));
+    let mut run = Box::pin(executor.run(execution("true"), &Caller::SERVICE, &cancel));
     assert!(run.as_mut().now_or_never().is_none());
     let made = guests.recv().await.unwrap();
     assert!(!made.gone.is_cancelled());
@@ -276,10 +282,10 @@ async fn when_the_client_goes_the_container_goes_and_the_permit_comes_back() {
 async fn a_closed_executor_refuses_the_new_and_finishes_the_running() {
     let (executor, mut guests) = stage(2, 0);
     let cancel = never();
-    let mut running = Box::pin(executor.run(execution("echo"), &cancel));
+    let mut running = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
     assert!(running.as_mut().now_or_never().is_none());
     executor.close();
-    let refused = executor.run(execution("echo"), &cancel).await.unwrap_err();
+    let refused = executor.run(execution("echo"), &Caller::SERVICE, &cancel).await.unwrap_err();
     assert!(matches!(refused, Failure::Busy { code: "draining", .. }), "{refused:?}");
     tokio::join!(running, play(&mut guests)).0.unwrap();
 }

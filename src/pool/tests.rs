@@ -254,6 +254,16 @@ async fn what_grows_old_is_replaced() {
     old.cancelled().await;
     filled(&pool, 1).await;
     assert!(stage.made() >= 2);
+    assert!(!pool.metrics.encode().contains("pool_expired_total 0\n"));
+}
+
+#[tokio::test]
+async fn one_that_could_not_be_made_is_counted_and_made_again() {
+    let (pool, stage) = pool(Stage { away: AtomicUsize::new(1), ..Stage::default() });
+    keep(&pool, 1);
+    filled(&pool, 1).await;
+    assert_eq!(stage.made(), 1);
+    assert!(pool.metrics.encode().contains("pool_make_failures_total 1\n"));
 }
 
 #[tokio::test]

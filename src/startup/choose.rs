@@ -14,6 +14,7 @@ use crate::engine::ImageError;
 use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::{NativeEngine, Spawner};
 use crate::engine::{Engine, EngineError, EngineName};
+use crate::execution::admission::Caller;
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
@@ -168,7 +169,7 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         outputs: vec![],
         limits: AskedLimits::default(),
     };
-    let outcome = match executor.run(execution, &CancellationToken::new()).await {
+    let outcome = match executor.run(execution, &Caller::SERVICE, &CancellationToken::new()).await {
         Ok(outcome) => outcome,
         Err(Failure::Image(ImageError::NotFound(image))) => {
             return Err(format!(

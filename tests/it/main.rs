@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod admission;
 mod clean;
 mod conformance;
 mod ends;

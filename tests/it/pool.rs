@@ -185,7 +185,7 @@ fn limits_are_applied_to_a_container_that_waited(engine: Engine) {
 }
 
 /// Guests of this service's containers, by their pids outside.
-fn guests(service: &Service, engine: Engine) -> Vec<u32> {
+pub fn guests(service: &Service, engine: Engine) -> Vec<u32> {
     let is_guest = |pid: &u32| {
         host::status(*pid, "NSpid").is_some_and(|inner| inner.ends_with("\t1"))
             && host::proc_link(*pid, "exe").is_some_and(|exe| exe.contains("oncebox-guest"))

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::blocking::multipart::Form;
-use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -56,11 +56,7 @@ impl Service {
             .stderr(log)
             .spawn()
             .expect("the service starts");
-        let client = Client::builder()
-            .timeout(Duration::from_secs(120))
-            .no_proxy()
-            .build()
-            .expect("a client");
+        let client = client().build().expect("a client");
         let mut service = Self { child, address, folder, client, residue: Some(residue) };
         until("the service's first answer", START, || {
             if let Some(status) = service.child.try_wait().expect("a child") {
@@ -115,6 +111,16 @@ impl Service {
     /// Sends requests from another thread, even while the service is stopped or killed.
     pub fn poster(&self) -> impl Fn(&Value) -> reqwest::Result<Reply> + Send + use<> {
         let (client, address) = (self.client.clone(), self.address);
+        move |request| send(client.post(format!("http://{address}/execute")).json(request))
+    }
+
+    /// The same from another address of the loopback network, over connections of its own.
+    pub fn poster_from(
+        &self,
+        from: Ipv4Addr,
+    ) -> impl Fn(&Value) -> reqwest::Result<Reply> + Send + Sync + use<> {
+        let client = client().local_address(IpAddr::from(from)).build().expect("a client");
+        let address = self.address;
         move |request| send(client.post(format!("http://{address}/execute")).json(request))
     }
 
@@ -224,6 +230,10 @@ pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
         command.env("BASE_IMAGE", engine.base_image());
     }
     command
+}
+
+fn client() -> ClientBuilder {
+    Client::builder().timeout(Duration::from_secs(120)).no_proxy()
 }
 
 fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
