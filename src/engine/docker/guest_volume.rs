@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::OnceCell;
 
-use super::creation::Creator;
+use super::creation::{Creator, Need};
 use super::daemon::{Daemon, DaemonError};
 use super::image::Facts;
 use super::request::{GUEST_DIR, GUEST_FILE, Profile};
@@ -69,7 +69,7 @@ impl GuestVolume {
         image: &Facts,
     ) -> Result<Placed, EngineError> {
         daemon.volume(&profile.guest_volume).await?;
-        let carrier = creator.create(profile.carrier(image)).await?;
+        let carrier = creator.create(profile.carrier(image), Need::Now).await?;
         let name = carrier.guard.name();
         if self.is_there(daemon, name).await? {
             return Ok(Placed::Found);
