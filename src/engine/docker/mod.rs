@@ -123,7 +123,9 @@ impl DockerEngine {
         };
         let remover = Remover::new(Arc::clone(&daemon));
         let this = This { instance: instance.clone(), owner };
-        let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this));
+        let volume = profile.guest_volume.clone();
+        let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
+        let sweeper = tokio::spawn(sweep);
         let images = Images::new(Arc::clone(&daemon), host.architecture);
         let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
