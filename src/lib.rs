@@ -10,9 +10,10 @@
 //! | [`startup`] | the composition root: settings to engine, executor, HTTP; the order of stopping |
 //! | [`api`] | the door: translates HTTP, decides nothing about execution |
 //! | [`execution`] | the life of one script: permit, container, run, outcome |
+//! | [`pool`] | containers made ahead, up to an interpreter that waits for its program |
 //! | [`engine`] | what makes containers: `docker` and `native`, from one hardening profile |
 //! | [`registry`] | images: their references, and what there is behind them |
-//! | [`telemetry`] | logs, each event in one place |
+//! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
 //! The guest, PID 1 of every container, is the crate `oncebox-guest` beside this one. Only
@@ -28,8 +29,9 @@
 //!    [`Rejection`](execution::Rejection); nothing is clamped.
 //! 3. [`execution::admission`] gives a permit, lets the request wait, or refuses it at once.
 //! 4. [`Engine::image`](engine::Engine::image) finds the image behind the reference.
-//! 5. [`Engine::make`](engine::Engine::make) makes a container with every limit applied and read
-//!    back, and waits until its guest is ready.
+//! 5. [`Pool::take`](pool::Pool::take) hands over a waiting container, at best with the script's
+//!    interpreter already started, or has [`Engine::make`](engine::Engine::make) make one now:
+//!    either way every limit is applied and read back, and the guest is ready.
 //! 6. [`Container::run`](engine::Container::run) consumes it: the job goes in, output streams back
 //!    under its caps, and the first of exit, deadline and cancel wins.
 //! 7. The [`Outcome`](execution::outcome::Outcome) becomes the answer (`api::answer`), or the
@@ -43,6 +45,7 @@ pub mod doctor;
 pub mod engine;
 pub mod execution;
 pub mod guest_binary;
+pub mod pool;
 pub mod registry;
 pub mod startup;
 pub mod telemetry;

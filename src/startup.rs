@@ -23,6 +23,7 @@ use crate::config::{EngineChoice, Settings};
 use crate::engine::native::Spawner;
 use crate::engine::{Engine, EngineError};
 use crate::execution::limits::Limits;
+use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
@@ -147,6 +148,10 @@ impl Application {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
         announce(settings, &chosen, address);
+        let pools = &settings.pools;
+        let base = Floor { image: chosen.image.clone(), count: pools.size };
+        let base = (pools.size > 0).then_some(base);
+        chosen.executor.keep(base.into_iter().chain(pools.custom.iter().cloned()));
         let door = web::Data::new(Door {
             executor: chosen.executor,
             readiness: Readiness {
@@ -197,11 +202,13 @@ impl Application {
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {
+                door.executor.pool().close().await;
                 engine.close().await;
                 return Err(format!("HTTP ended by itself: {ended:?}"));
             }
             () = engine.lost() => {
                 handle.stop(false).await;
+                door.executor.pool().close().await;
                 engine.close().await;
                 return Err(format!("the engine {} is lost; start the service again", engine.name()));
             }
@@ -210,6 +217,7 @@ impl Application {
             info!("stopping: running scripts have {} s to finish", drain_timeout.as_secs_f64());
             drain(&door, drain_timeout).await;
             handle.stop(true).await;
+            door.executor.pool().close().await;
             if timeout(CLOSE, engine.close()).await.is_err() {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }

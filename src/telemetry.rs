@@ -1,4 +1,7 @@
-//! Logs: one line per event, one name per thing, never a script's contents.
+//! Logs: one line per event, one name per thing, never a script's contents. Metrics are in
+//! [`metrics`].
+
+pub mod metrics;
 
 use std::io::IsTerminal;
 

@@ -112,6 +112,17 @@ impl Control {
         Ok(left != Some(0))
     }
 
+    /// As [`Control::wait`], without a time, and also for others: which of them are ready.
+    pub(crate) fn wait_beside<const N: usize>(
+        &mut self,
+        others: [PollFd; N],
+    ) -> Result<[bool; N], Fatal> {
+        let mut fds: Vec<PollFd> = self.poll_fds().into_iter().chain(others).collect();
+        sys::poll(&mut fds, None).map_err(Fatal::broken("poll"))?;
+        self.polled([fds[0], fds[1]])?;
+        Ok(std::array::from_fn(|n| fds[2 + n].revents != 0))
+    }
+
     /// Waits until everything queued is sent.
     pub(crate) fn finish(&mut self) -> Result<(), Fatal> {
         self.send_until(|control| control.outbox.is_empty())

@@ -136,13 +136,19 @@ impl Counters {
         }
     }
 
+    /// The most memory the container has taken so far, in bytes.
+    pub(crate) fn max_memory(&self) -> Option<u64> {
+        let [_, memory, _, _, _] = &self.files;
+        value(memory.as_ref(), None)
+    }
+
     /// Reads every counter, and whether `/tmp` is full. CPU time counts from `before`: what it took
     /// to make the container is not the script's.
     pub(crate) fn read(&self, before: Option<u64>) -> Usage {
-        let [oom, memory, _, refused, peak] = &self.files;
+        let [oom, _, _, refused, peak] = &self.files;
         Usage {
             cpu_ns: self.cpu_ns().zip(before).map(|(now, before)| now.saturating_sub(before)),
-            max_memory: value(memory.as_ref(), None),
+            max_memory: self.max_memory(),
             max_pids: value(peak.as_ref(), None),
             oom_kills: value(oom.as_ref(), Some("oom_kill")),
             pids_refused: value(refused.as_ref(), Some("max")),

@@ -5,16 +5,20 @@ use std::fs::File;
 use std::io::{self, Write};
 
 use oncebox_guest::WORKDIR;
-use oncebox_guest::wire::{CHUNK, Job, Order};
+use oncebox_guest::wire::{CHUNK, Job, Order, Report};
 
-use crate::control::Control;
+use crate::control::{Control, wait_for};
+use crate::counters::Counters;
 use crate::end::Fatal;
-use crate::sys::{self, Open};
+use crate::prestart::Prestarted;
+use crate::sys::{self, Open, POLLIN};
 
 /// All that the service sends before it says go.
 pub(crate) struct Received {
     pub(crate) job: Job,
     pub(crate) stdin: Option<Vec<u8>>,
+    /// The interpreter that is to read the script, where one was started ahead.
+    pub(crate) prestarted: Option<Prestarted>,
 }
 
 /// Makes the working directory, for this user alone, and opens it.
@@ -25,16 +29,51 @@ pub(crate) fn make_workdir() -> io::Result<File> {
     sys::open_at(&tmp, &name, Open::Directory)
 }
 
-/// Reads orders up to [`Order::Go`].
-pub(crate) fn receive(control: &mut Control, workdir: &File) -> Result<Received, Fatal> {
+/// Reads orders up to [`Order::Go`], and starts an interpreter ahead where it is told to.
+pub(crate) fn receive(
+    control: &mut Control,
+    signals: &mut File,
+    counters: &Counters,
+    workdir: &File,
+) -> Result<Received, Fatal> {
     let mut intake = Intake { workdir, job: None, stdin: None, current: None };
+    let mut prestarted: Option<Prestarted> = None;
     loop {
         while let Some(order) = control.order()? {
-            if let Some(received) = intake.take(order)? {
-                return Ok(received);
+            match order {
+                Order::Prestart(wanted) if prestarted.is_none() && intake.job.is_none() => {
+                    prestarted = Prestarted::start(&wanted, control, signals, workdir)?;
+                    let (waits, memory) = (prestarted.is_some(), counters.max_memory());
+                    control.push(&Report::Prestarted { waits, memory });
+                    control.flush()?;
+                }
+                Order::Job(job) if intake.job.is_none() => {
+                    match (&prestarted, job.prestarted) {
+                        (Some(waiting), true) => waiting
+                            .make_way(workdir)
+                            .map_err(Fatal::broken("make way for the script"))?,
+                        (None, true) => return Err(Fatal::protocol("order: none was started")),
+                        (_, false) => prestarted
+                            .take()
+                            .map_or(Ok(()), |waiting| waiting.end(signals, workdir))?,
+                    }
+                    intake.job = Some(job);
+                }
+                Order::Go => {
+                    let (job, stdin) = intake.complete()?;
+                    if prestarted.is_some() && stdin.is_some() {
+                        return Err(Fatal::protocol("order: stdin comes too late"));
+                    }
+                    return Ok(Received { job, stdin, prestarted });
+                }
+                order => intake.take(order)?,
             }
         }
-        control.wait(None)?;
+        let [ended] = control.wait_beside([wait_for(signals, POLLIN)])?;
+        // Without one there is no other process.
+        if ended && prestarted.as_ref().is_some_and(|waiting| waiting.has_ended(signals)) {
+            return Err(Fatal::Broken { step: "keep the interpreter waiting", errno: sys::ECHILD });
+        }
     }
 }
 
@@ -58,14 +97,13 @@ enum Target {
 }
 
 impl Intake<'_> {
-    /// Acts on one order; the job when it is complete.
-    fn take(&mut self, order: Order<'_>) -> Result<Option<Received>, Fatal> {
+    /// Acts on one order for a file or for stdin.
+    fn take(&mut self, order: Order<'_>) -> Result<(), Fatal> {
         match order {
             Order::Data(bytes) => self.data(bytes)?,
             // Nothing has run, so nothing is to be told.
             Order::Stop => return Err(Fatal::Lost),
             _ if self.current.is_some() => return Err(Fatal::protocol("order: data is missing")),
-            Order::Job(job) if self.job.is_none() => self.job = Some(job),
             Order::File { path, executable, size } if self.job.is_some() => {
                 let refused = |e| Fatal::refused(path, &e);
                 let file = create(self.workdir, path, executable).map_err(refused)?;
@@ -75,15 +113,18 @@ impl Intake<'_> {
                 self.stdin = Some(Vec::new());
                 self.expect(Target::Stdin, size);
             }
-            Order::Go => {
-                let job = self.job.take().ok_or(Fatal::protocol("order: go without a job"))?;
-                return Ok(Some(Received { job, stdin: self.stdin.take() }));
-            }
-            Order::Job(_) | Order::File { .. } | Order::Stdin { .. } => {
-                return Err(Fatal::protocol("order: out of turn"));
-            }
+            _ => return Err(Fatal::protocol("order: out of turn")),
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// The job and its stdin, once all of it is there.
+    fn complete(&mut self) -> Result<(Job, Option<Vec<u8>>), Fatal> {
+        if self.current.is_some() {
+            return Err(Fatal::protocol("order: data is missing"));
+        }
+        let job = self.job.take().ok_or(Fatal::protocol("order: go without a job"))?;
+        Ok((job, self.stdin.take()))
     }
 
     fn expect(&mut self, target: Target, size: u64) {

@@ -7,6 +7,7 @@ mod end;
 mod glob;
 mod job;
 mod posture;
+mod prestart;
 mod pump;
 mod results;
 mod script;
@@ -49,9 +50,14 @@ fn live(control: &mut Control) -> Result<(), Fatal> {
     control.push(&Report::Ready(posture));
     control.finish()?;
 
-    let job::Received { job, stdin } = job::receive(control, &workdir)?;
+    let job::Received { job, stdin, prestarted } =
+        job::receive(control, &mut signals, &counters, &workdir)?;
     let before = counters.cpu_ns();
-    let script = script::start(&job, stdin, &workdir).map_err(Fatal::broken("start the script"))?;
+    let script = match prestarted {
+        Some(waiting) => waiting.run(&mut signals, &workdir),
+        None => script::start(&job, stdin, &workdir),
+    };
+    let script = script.map_err(Fatal::broken("start the script"))?;
     control.push(&Report::Started);
     control.flush()?;
     let mut ended = pump::run(control, &mut signals, &job, script)?;

@@ -57,8 +57,6 @@ impl Feed {
 
 /// Starts the script in the working directory.
 pub(crate) fn start(job: &Job, stdin: Option<Vec<u8>>, workdir: &File) -> io::Result<Script> {
-    let programs = programs(job)?;
-    let env = strings(&job.env)?;
     let (input, feed) = match stdin {
         None => (OwnedFd::from(File::open("/dev/null")?), None),
         Some(bytes) => {
@@ -66,15 +64,28 @@ pub(crate) fn start(job: &Job, stdin: Option<Vec<u8>>, workdir: &File) -> io::Re
             (OwnedFd::from(reader), Feed::new(writer, bytes)?)
         }
     };
+    let script = launch(&job.argvs, &job.env, &input, workdir)?;
+    Ok(Script { stdin: feed, ..script })
+}
+
+/// Starts the first of these programs that is there, with this standard input.
+pub(crate) fn launch(
+    argvs: &[Vec<Vec<u8>>],
+    env: &[Vec<u8>],
+    input: &OwnedFd,
+    workdir: &File,
+) -> io::Result<Script> {
+    let programs = programs(argvs, env)?;
+    let env = strings(env)?;
     let (stdout, script_stdout) = io::pipe()?;
     let (stderr, script_stderr) = io::pipe()?;
     sys::set_nonblocking(&stdout)?;
     sys::set_nonblocking(&stderr)?;
     let started = Instant::now();
     let pid = sys::fork(|| {
-        become_script(&programs, &env, workdir, [&input, &script_stdout, &script_stderr])
+        become_script(&programs, &env, workdir, [input, &script_stdout, &script_stderr])
     })?;
-    Ok(Script { pid, started, stdin: feed, stdout, stderr })
+    Ok(Script { pid, started, stdin: None, stdout, stderr })
 }
 
 /// One argument vector and the paths its program may be at.
@@ -174,16 +185,15 @@ fn is_there(path: &CString) -> bool {
     Path::new(OsStr::from_bytes(path.to_bytes())).exists()
 }
 
-fn programs(job: &Job) -> io::Result<Vec<Program>> {
-    let search =
-        job.env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
+fn programs(argvs: &[Vec<Vec<u8>>], env: &[Vec<u8>]) -> io::Result<Vec<Program>> {
+    let search = env.iter().find_map(|pair| pair.strip_prefix(b"PATH=")).unwrap_or(DEFAULT_PATH);
     let program = |argv: &Vec<Vec<u8>>| {
         let name = argv.first().filter(|name| !name.is_empty()).ok_or_else(no_program)?;
         let args = argv[1..].iter().map(|arg| c_string(arg)).collect::<io::Result<_>>()?;
         let paths = paths(name, search)?;
         Ok(Program { name: name.clone(), paths, argv: strings(argv)?, args })
     };
-    job.argvs.iter().map(program).collect()
+    argvs.iter().map(program).collect()
 }
 
 /// The paths a program may be at: the name itself where it holds a slash, else one in each folder
@@ -226,8 +236,7 @@ mod tests {
     #[test]
     fn a_program_without_a_name_or_with_a_nul_is_an_error() {
         for argv in [vec![], vec![b"".to_vec()], vec![b"a\0b".to_vec()]] {
-            let job = Job { argvs: vec![argv], ..Job::default() };
-            assert!(programs(&job).is_err());
+            assert!(programs(&[argv], &[]).is_err());
         }
     }
 

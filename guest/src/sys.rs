@@ -9,7 +9,7 @@ use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
 use std::ptr;
 
 pub(crate) use libc::{
-    EACCES, EEXIST, EINVAL, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ENXIO, EPERM, EPROTO, POLLERR,
+    EACCES, ECHILD, EEXIST, EINVAL, ELOOP, ENOENT, ENOEXEC, ENOTDIR, ENXIO, EPERM, EPROTO, POLLERR,
     POLLHUP, POLLIN, POLLOUT, RLIMIT_CORE, RLIMIT_FSIZE, RLIMIT_MEMLOCK, RLIMIT_NOFILE,
     pollfd as PollFd,
 };
@@ -187,6 +187,31 @@ pub(crate) fn mkdir_at(dir: &File, name: &CStr, mode: libc::mode_t) -> io::Resul
     Ok(())
 }
 
+/// Makes a FIFO beneath an open directory (fifo(7)).
+pub(crate) fn mkfifo_at(dir: &File, name: &CStr, mode: libc::mode_t) -> io::Result<()> {
+    // SAFETY: the name is a C string that outlives the call.
+    check(unsafe { libc::mkfifoat(dir.as_raw_fd(), name.as_ptr(), mode) })?;
+    Ok(())
+}
+
+/// Removes a name that is no directory from an open one.
+pub(crate) fn unlink_at(dir: &File, name: &CStr) -> io::Result<()> {
+    // SAFETY: the name is a C string that outlives the call.
+    check(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) })?;
+    Ok(())
+}
+
+/// A descriptor that becomes readable when somebody opens this file (inotify(7)).
+pub(crate) fn watch_opens(path: &CStr) -> io::Result<File> {
+    // SAFETY: the path is a C string that outlives the call; the descriptor is new and ours.
+    unsafe {
+        let fd = check(libc::inotify_init1(libc::IN_CLOEXEC | libc::IN_NONBLOCK))?;
+        let watch = File::from_raw_fd(fd);
+        check(libc::inotify_add_watch(watch.as_raw_fd(), path.as_ptr(), libc::IN_OPEN))?;
+        Ok(watch)
+    }
+}
+
 /// How [`open_at`] opens.
 #[derive(Clone, Copy)]
 pub(crate) enum Open {
@@ -196,6 +221,8 @@ pub(crate) enum Open {
     New(libc::mode_t),
     /// Whatever is there, to be read, without ever waiting for it.
     Read,
+    /// Both ends of a FIFO, so that neither opening it nor writing to it ever waits for somebody.
+    Fifo,
 }
 
 /// Opens one name beneath an open directory; a symbolic link is never followed.
@@ -204,6 +231,7 @@ pub(crate) fn open_at(dir: &File, name: &CStr, how: Open) -> io::Result<File> {
         Open::Directory => (libc::O_RDONLY | libc::O_DIRECTORY, 0),
         Open::New(mode) => (libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL, mode),
         Open::Read => (libc::O_RDONLY | libc::O_NONBLOCK | libc::O_NOCTTY, 0),
+        Open::Fifo => (libc::O_RDWR | libc::O_NONBLOCK, 0),
     };
     let flags = flags | libc::O_NOFOLLOW | libc::O_CLOEXEC;
     // SAFETY: the name is a C string that outlives the call; the descriptor returned is new.

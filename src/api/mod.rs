@@ -76,6 +76,12 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .route(web::head().to(system::ready))
                 .default_service(web::to(get_only)),
         )
+        .service(
+            web::resource("/metrics")
+                .route(web::get().to(system::metrics))
+                .route(web::head().to(system::metrics))
+                .default_service(web::to(get_only)),
+        )
         .default_service(web::to(nowhere));
 }
 

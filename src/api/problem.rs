@@ -76,6 +76,13 @@ impl Problem {
         Failure::Busy { code: "draining", retry_after: RETRY_AFTER }.into()
     }
 
+    /// Scripts would run, only not yet at the speed that they will.
+    pub fn pool_filling() -> Self {
+        let detail = "containers that are to wait for their scripts are still being made";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "pool_filling", detail)
+            .retry(Duration::from_secs(1))
+    }
+
     /// Our own fault, for which there is nothing to tell the caller.
     pub fn internal(fault: impl Into<String>) -> Self {
         let detail = "something failed inside the service; its log has the details";

@@ -6,9 +6,10 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
-use actix_web::{Error, HttpMessage};
+use actix_web::{Error, HttpMessage, web};
 use uuid::Uuid;
 
+use super::Door;
 use super::problem::Problem;
 use super::record;
 
@@ -49,7 +50,7 @@ impl Default for RequestId {
 }
 
 /// Gives every request its id, and every problem its final form: with the id, in the log where the
-/// fault is ours, on the wire without that fault.
+/// fault is ours, counted, on the wire without that fault.
 pub async fn middleware(
     request: ServiceRequest,
     next: Next<impl MessageBody + 'static>,
@@ -67,6 +68,9 @@ pub async fn middleware(
             .cloned()
             .unwrap_or_else(|| Problem::internal(error.to_string()));
         record::problem(id.as_str(), &problem);
+        if let Some(door) = response.request().app_data::<web::Data<Door>>() {
+            door.executor.metrics().refused(problem.code);
+        }
         response = response.into_response(problem.respond(&id));
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {

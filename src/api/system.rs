@@ -1,9 +1,11 @@
-//! `GET /health` and `GET /ready`.
+//! `GET /health`, `GET /ready` and `GET /metrics`.
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
 
 use super::{Door, Problem};
+use crate::pool::Waiting;
+use crate::telemetry::metrics::CONTENT_TYPE;
 
 /// The process answers; nothing more.
 pub(super) async fn health() -> HttpResponse {
@@ -15,16 +17,42 @@ struct Health {
     status: &'static str,
 }
 
-/// What makes the containers, and the proof that it does: 200 while requests are taken, 503 once
-/// the service stops.
+/// What makes the containers, and the proof that it does: 200 from when the pool was first full
+/// until the service stops, else 503.
 pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     if door.is_draining() {
         return Err(Problem::draining());
     }
-    Ok(HttpResponse::Ok().json(&door.readiness))
+    let Waiting { containers: waiting, full, ready } = door.executor.pool().waiting();
+    if !ready {
+        return Err(Problem::pool_filling());
+    }
+    let pool = PoolNow { waiting, full };
+    Ok(HttpResponse::Ok().json(Ready { readiness: &door.readiness, pool }))
+}
+
+/// Everything that is counted and measured, for Prometheus.
+pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
+    HttpResponse::Ok().content_type(CONTENT_TYPE).body(door.executor.metrics().encode())
 }
 
 /// The body of `GET /ready`.
+#[derive(Serialize)]
+struct Ready<'a> {
+    #[serde(flatten)]
+    readiness: &'a Readiness,
+    pool: PoolNow,
+}
+
+/// Containers made ahead.
+#[derive(Serialize)]
+struct PoolNow {
+    waiting: usize,
+    /// As many as the operator asked for, of every image.
+    full: bool,
+}
+
+/// What of `GET /ready` stays the same.
 #[derive(Debug, Clone, Serialize)]
 pub struct Readiness {
     /// `docker` or `native`.

@@ -17,6 +17,7 @@ use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::testing::CEILINGS;
+use crate::pool::Pool;
 use crate::registry::{Image, Reference};
 
 /// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
@@ -101,7 +102,8 @@ pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
         queue_limit: 0,
         queue_timeout: Duration::from_secs(60),
     };
-    Arc::new(Executor::new(engine, Reference::host(), CEILINGS, admission))
+    let pool = Pool::new(engine, None, Arc::default());
+    Arc::new(Executor::new(pool, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 
 /// A door to such an engine, with a body of at most 4 KiB.

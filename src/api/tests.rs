@@ -1,6 +1,7 @@
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceResponse};
 use actix_web::error::PayloadError;
+use actix_web::http::Method;
 use actix_web::http::header::HeaderMap;
 use actix_web::middleware::from_fn;
 use actix_web::test::{TestRequest, call_service, init_service, read_body};
@@ -77,6 +78,7 @@ async fn every_refusal_is_a_problem_document() {
     let cases = [
         (TestRequest::get().uri("/execute"), 405, "method_not_allowed"),
         (TestRequest::delete().uri("/health"), 405, "method_not_allowed"),
+        (TestRequest::post().uri("/metrics"), 405, "method_not_allowed"),
         (TestRequest::get().uri("/execute/"), 404, "not_found"),
         (TestRequest::post().uri("/EXECUTE"), 404, "not_found"),
         (TestRequest::post().uri("/execute").set_payload("{}"), 415, "unsupported_media_type"),
@@ -138,6 +140,35 @@ async fn a_service_that_stops_takes_no_more() {
         let (status, headers, body) = ask(door, request).await;
         assert_eq!((status, body["code"].as_str()), (503, Some("draining")));
         assert!(headers.contains_key("retry-after"));
+    }
+}
+
+#[actix_web::test]
+async fn metrics_are_text_that_counts_what_happened() {
+    let (stage, _running) = Stage::new();
+    let app = App::new()
+        .wrap(from_fn(middleware))
+        .app_data(web::Data::new(door(stage)))
+        .configure(routes);
+    let app = init_service(app).await;
+    call_service(&app, execute(&json!({"script": "hello"})).to_request()).await;
+    call_service(&app, execute(&json!({"script": ""})).to_request()).await;
+    for method in [Method::GET, Method::HEAD] {
+        let request = TestRequest::with_uri("/metrics").method(method.clone());
+        let response = call_service(&app, request.to_request()).await;
+        assert_eq!(response.status().as_u16(), 200, "{method}");
+        let kind = header(response.headers(), "content-type").to_owned();
+        assert_eq!(kind, "application/openmetrics-text; version=1.0.0; charset=utf-8");
+        let text = read_body(response).await;
+        let text = str::from_utf8(&text).expect("text");
+        for sample in [
+            "oncebox_executions_total{status=\"completed\"} 1\n",
+            "oncebox_refusals_total{code=\"invalid_request\"} 1\n",
+            "oncebox_phase_seconds_count{phase=\"ran\"} 1\n",
+        ] {
+            // Without a server, nothing takes the body of a HEAD away.
+            assert!(text.contains(sample), "{method}: {sample} in {text}");
+        }
     }
 }
 

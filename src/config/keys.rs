@@ -68,6 +68,8 @@ pub const KEYS: &[Key] = &[
     key("output_limit", Some("1m"), "SIZE", "Bytes kept of stdout and of stderr, each"),
     key("max_output_limit", Some("16m"), "SIZE", "The most a request may ask for"),
     key("max_body", Some("16m"), "SIZE", "The largest request body"),
+    key("pool_size", Some("5"), "COUNT", "Containers of BASE_IMAGE that wait ahead; 0 for none"),
+    key("custom_pools", None, "IMAGE=COUNT,…", "Containers of other images that wait ahead"),
     key("max_concurrent", None, "COUNT", "Executions at once; from cores, memory and pid_max"),
     key("queue_limit", Some("64"), "COUNT", "Requests that may wait for their turn"),
     key("queue_timeout", Some("10"), "SECONDS", "How long a request may wait for its turn"),

@@ -5,6 +5,7 @@ mod error;
 mod keys;
 mod layers;
 mod machine;
+mod pools;
 mod values;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,6 +15,7 @@ pub use error::{Origin, SettingsError};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
+pub use pools::Pools;
 
 use crate::engine::native::Unenforced;
 use crate::execution::Rejection;
@@ -41,6 +43,7 @@ pub struct Settings {
     pub base_image: Option<Reference>,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
+    pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
     pub drain_timeout: Duration,
@@ -86,6 +89,14 @@ impl Settings {
         let mut values = Values(layers::read(flags, variable)?);
         values.default_to("max_cpu_limit", machine.cores.to_string());
         let ceilings = ceilings(&values)?;
+        let mut pools = pools::pools(&values, &ceilings, machine)?;
+        let admission = admission(&values, &ceilings, &pools, machine)?;
+        // What runs has the first right to process ids.
+        if let Some(budget) = &mut pools.budget {
+            let running =
+                (admission.max_concurrent as u64).saturating_mul(ceilings.max.pids.into());
+            budget.pids = budget.pids.saturating_sub(running);
+        }
         Ok(Self {
             address: address(&values)?,
             engine: values.need("engine", engine)?,
@@ -95,7 +106,8 @@ impl Settings {
             user: values.get("user_name", user)?,
             base_image: values
                 .get("base_image", |text| text.parse::<Reference>().map_err(|e| e.to_string()))?,
-            admission: admission(&values, &ceilings, machine)?,
+            pools,
+            admission,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;
@@ -169,10 +181,13 @@ fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
 fn admission(
     values: &Values,
     ceilings: &Ceilings,
+    pools: &Pools,
     machine: &Machine,
 ) -> Result<AdmissionOptions, SettingsError> {
     // Every process of every container needs a pid of the whole machine's: half of them are ours.
-    let by_pids = (machine.pid_max / 2 / u64::from(ceilings.max.pids.max(1))).max(1);
+    let waiting = pools.floor().saturating_mul(ceilings.default.pids.into());
+    let left = (machine.pid_max / 2).saturating_sub(waiting);
+    let by_pids = (left / u64::from(ceilings.max.pids.max(1))).max(1);
     let by_memory = (machine.memory / 2 / ceilings.default.memory.max(1)).max(1);
     let by_cores = machine.cores as u64 * 4;
     let most = by_cores.min(by_memory).min(by_pids);
@@ -180,9 +195,11 @@ fn admission(
     let max_concurrent = asked.map_or(most, u64::from);
     if max_concurrent > by_pids {
         let rule = format!(
-            "with MAX_PIDS_LIMIT {} that is more than half of this machine's {} process ids; \
-             write at most {by_pids}, or raise /proc/sys/kernel/pid_max",
-            ceilings.max.pids, machine.pid_max
+            "with MAX_PIDS_LIMIT {} and {} containers waiting that is more than half of this \
+             machine's {} process ids; write at most {by_pids}, or raise /proc/sys/kernel/pid_max",
+            ceilings.max.pids,
+            pools.floor(),
+            machine.pid_max
         );
         return Err(values.refused("max_concurrent", &rule));
     }

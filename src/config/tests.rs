@@ -69,7 +69,7 @@ fn every_setting_reaches_its_place() {
          USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
          MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
          TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
-         MAX_CONCURRENT=9\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
+         MAX_CONCURRENT=9\nPOOL_SIZE=2\nCUSTOM_POOLS=a:x=3,b:1\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
          LOG_FORMAT=json",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
@@ -94,6 +94,10 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "HOST=example.org", ""),
         ("", "ALLOW_ANONYMOUS=yes", ""),
         ("", "MAX_CONCURRENT=33", ""),
+        ("", "POOL_SIZE=-1", ""),
+        ("", "POOL_SIZE=100000", ""),
+        ("", "CUSTOM_POOLS=a", ""),
+        ("", "CUSTOM_POOLS=a:x=100000", ""),
         ("", "MAX_CONCURRENT=0", ""),
         ("", "ENGINE=podman", ""),
         ("", "RUNTIME=a b", ""),
@@ -131,8 +135,8 @@ fn concurrency_follows_the_scarcest_of_cores_memory_and_pids() {
     };
     assert_eq!(most(MACHINE), 8);
     assert_eq!(most(Machine { memory: 1 << 30, ..MACHINE }), 2);
-    assert_eq!(most(Machine { cores: 64, memory: 1 << 40, ..MACHINE }), 32);
-    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 0 }), 1);
+    assert_eq!(most(Machine { cores: 64, memory: 1 << 40, ..MACHINE }), 31);
+    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 2048 }), 1);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 use futures_util::FutureExt;
-use oncebox_guest::wire::{CHUNK, CgroupLimits, Ended, Exit, Job, Posture, SkipReason, Usage};
+use oncebox_guest::wire::{
+    CHUNK, CgroupLimits, Ended, Exit, Job, Posture, Prestart, SkipReason, Usage,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -82,6 +84,7 @@ impl Said {
                 5 => Report::File { path: bytes, executable: *flag, size: *size },
                 6 => Report::Data(bytes),
                 7 => Report::Skipped { path: bytes, reason: SkipReason::TooMany },
+                8 => Report::Prestarted { waits: *flag, memory: flag.then_some(*size) },
                 _ => Report::Done,
             },
         }
@@ -92,23 +95,28 @@ fn said() -> impl Strategy<Value = Said> {
     prop_oneof![
         1 => posture().prop_map(Said::Ready),
         1 => ended().prop_map(Said::Ended),
-        6 => (0_u8..9, bytes(), any::<i32>(), any::<bool>(), any::<u64>())
+        6 => (0_u8..10, bytes(), any::<i32>(), any::<bool>(), any::<u64>())
             .prop_map(|(kind, bytes, errno, flag, size)| Said::Bytes(kind, bytes, errno, flag, size)),
     ]
 }
 
 fn job() -> impl Strategy<Value = Job> {
     let argvs = vec(vec(bytes(), 0..4), 0..4);
-    (argvs, vec(bytes(), 0..4), vec(bytes(), 0..4), any::<(u64, u64, u64, u32, u64)>()).prop_map(
-        |(argvs, env, outputs, (output_cap, file_cap, files_cap, files_count, timer_ms))| Job {
-            argvs,
-            env,
-            output_cap,
-            outputs,
-            file_cap,
-            files_cap,
-            files_count,
-            timer_ms,
+    let numbers = any::<(u64, u64, u64, u32, u64, bool)>();
+    (argvs, vec(bytes(), 0..4), vec(bytes(), 0..4), numbers).prop_map(
+        |(argvs, env, outputs, numbers)| {
+            let (output_cap, file_cap, files_cap, files_count, timer_ms, prestarted) = numbers;
+            Job {
+                argvs,
+                env,
+                output_cap,
+                outputs,
+                file_cap,
+                files_cap,
+                files_count,
+                timer_ms,
+                prestarted,
+            }
         },
     )
 }
@@ -176,7 +184,10 @@ proptest! {
         executable: bool,
         size: u64,
     ) {
+        let ahead =
+            Prestart { argvs: job.argvs.clone(), env: job.env.clone(), entry: path.clone() };
         let orders = [
+            Order::Prestart(ahead),
             Order::Job(job),
             Order::File { path: &path, executable, size },
             Order::Stdin { size },

@@ -1,19 +1,27 @@
 //! One throwaway container, from *ready* to its end.
 
+use std::pin::pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use oncebox_guest::wire::{self, CHUNK, Ended, Exit, Order, Posture, Report, SkipReason, Usage};
+use oncebox_guest::wire::{
+    self, CHUNK, Ended, Exit, Order, Posture, Prestart, Report, SkipReason, Usage,
+};
 use tokio::task::unconstrained;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
-use super::{Channel, EngineError};
+use super::{Channel, ContainerSpec, EngineError};
 
 /// From a new container to its guest's first words.
 const READY: Duration = Duration::from_secs(20);
+/// For an interpreter to be ready for its program.
+const PRESTART: Duration = Duration::from_secs(20);
+/// For an engine to apply other limits to a waiting container and to read them back.
+const LIMIT: Duration = Duration::from_secs(5);
 /// For the guest to take the whole job.
 const DELIVER: Duration = Duration::from_secs(20);
 /// For the guest to start the script once it has the whole job; the script's own time begins then.
@@ -35,6 +43,10 @@ const TIMER_MARGIN: Duration = Duration::from_secs(2);
 /// The guard of everything a container holds at its engine. Dropping it kills the container and
 /// gives everything back, in the background.
 pub trait Hold: Send {
+    /// Applies the limits of `spec` to a container that waits for its job, and reads them back.
+    /// The size of `/tmp` stays as it is.
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>>;
+
     /// Kills the container now and reads its counters for the last time, where the engine can.
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>>;
 }
@@ -97,10 +109,42 @@ pub struct ResultContent {
     pub executable: bool,
 }
 
+/// We failed, not the script.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{error}")]
+pub struct RunError {
+    pub error: EngineError,
+    /// The script may have begun. Otherwise nothing of it has run, and another container may take
+    /// the job.
+    pub started: bool,
+}
+
+impl From<EngineError> for RunError {
+    /// For what fails before the script begins.
+    fn from(error: EngineError) -> Self {
+        Self { error, started: false }
+    }
+}
+
+/// What came of starting an interpreter ahead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Prestarted {
+    /// It waits for its program. Otherwise the guest waits alone, as before.
+    pub waits: bool,
+    /// Bytes of memory the container takes; `None` where the guest can't say.
+    pub memory: Option<u64>,
+}
+
 /// A container whose guest waits for its only job. `run` consumes it: no container ever runs two.
 pub struct Container {
     channel: Channel,
     hold: Box<dyn Hold>,
+}
+
+impl std::fmt::Debug for Container {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Container")
+    }
 }
 
 impl Container {
@@ -126,6 +170,36 @@ impl Container {
         Ok(Self { channel, hold })
     }
 
+    /// Starts an interpreter that waits for its program; at most once.
+    ///
+    /// # Errors
+    /// When the container can't be used any more. An interpreter that is not there is no error.
+    pub async fn prestart(&mut self, wanted: &Prestart) -> Result<Prestarted, EngineError> {
+        self.channel.order(&Order::Prestart(wanted.clone())).await?;
+        let slow = |_| EngineError::Slow("no interpreter was started ahead".into());
+        match timeout(PRESTART, self.channel.next()).await.map_err(slow)?? {
+            Some(Report::Prestarted { waits, memory }) => Ok(Prestarted { waits, memory }),
+            Some(Report::Broken { step, errno }) => Err(broken(step, errno)),
+            Some(_) => Err(EngineError::Protocol("expected an interpreter to be started".into())),
+            None => Err(EngineError::Lost("the guest ended before its job".into())),
+        }
+    }
+
+    /// Gives a waiting container other limits, read back; its `/tmp` keeps its size.
+    ///
+    /// # Errors
+    /// When they do not hold; the container must not be used then.
+    pub async fn limit(&mut self, spec: &ContainerSpec) -> Result<(), EngineError> {
+        timeout(LIMIT, self.hold.limit(spec))
+            .await
+            .map_err(|_| EngineError::Slow("limits were not applied".into()))?
+    }
+
+    /// Ready when a waiting container can't be used any more: a guest that waits says nothing.
+    pub fn poll_lost(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        pin!(self.channel.next()).poll(cx).map(drop)
+    }
+
     /// Runs one job to its end. The first of the script's own exit, the deadline and `cancel` wins.
     /// When the future is dropped, the container is killed.
     ///
@@ -136,13 +210,27 @@ impl Container {
         job: &Job,
         cancel: &CancellationToken,
         sink: &mut dyn Sink,
-    ) -> Result<RunEnd, EngineError> {
+    ) -> Result<RunEnd, RunError> {
         let handed = Instant::now();
+        self.channel.settle()?;
         timeout(DELIVER, self.deliver(job))
             .await
             .map_err(|_| EngineError::Slow("the guest did not take the job".into()))??;
+        let mut started = false;
+        let end = self.finish(job, cancel, sink, handed, &mut started).await;
+        end.map_err(|error| RunError { error, started })
+    }
+
+    async fn finish(
+        mut self,
+        job: &Job,
+        cancel: &CancellationToken,
+        sink: &mut dyn Sink,
+        handed: Instant,
+        started: &mut bool,
+    ) -> Result<RunEnd, EngineError> {
         let began = Instant::now();
-        let stop = match self.pump(job.timeout, cancel, sink).await? {
+        let stop = match self.pump(job.timeout, cancel, sink, started).await? {
             Pumped::Ended(ended, stop) => {
                 let wall = Duration::from_nanos(ended.wall_ns).min(handed.elapsed());
                 let files = timeout(COLLECT, self.collect(job))
@@ -226,16 +314,16 @@ impl Container {
         time: Duration,
         cancel: &CancellationToken,
         sink: &mut dyn Sink,
+        started: &mut bool,
     ) -> Result<Pumped, EngineError> {
         let mut stop = None;
-        let mut started = false;
         let mut until = Instant::now() + START;
         loop {
             let due = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => match stop {
                     Some(_) => return self.last_words(stop, sink),
-                    None if !started => {
+                    None if !*started => {
                         return Err(EngineError::Slow("the guest did not start the script".into()));
                     }
                     None => Some(Stop::Deadline),
@@ -243,11 +331,14 @@ impl Container {
                 () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
                 report = self.channel.next() => {
                     match take(report, sink)? {
-                        Heard::Started if stop.is_none() => {
-                            started = true;
-                            until = Instant::now() + time;
+                        Heard::Started => {
+                            *started = true;
+                            if stop.is_none() {
+                                until = Instant::now() + time;
+                            }
                         }
-                        Heard::Started | Heard::Output => {}
+                        // Output without a start would be a lie, and no ground for another try.
+                        Heard::Output => *started = true,
                         Heard::Ended(ended) => return Ok(Pumped::Ended(ended, stop)),
                         Heard::Nothing => return Ok(Pumped::Silent(stop)),
                     }

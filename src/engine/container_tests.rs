@@ -36,7 +36,7 @@ async fn run<F: Future>(
     let never = CancellationToken::new();
     let (end, played) = tokio::join!(container.run(&job, &never, &mut output), play(guest));
     assert!(gone.is_cancelled(), "the container must be given back");
-    (end, output, played)
+    (end.map_err(|failed| failed.error), output, played)
 }
 
 #[tokio::test]
@@ -301,4 +301,56 @@ async fn a_container_that_is_not_as_asked_is_killed(
     let error = refused.err().unwrap().to_string();
     assert!(error.contains(reason), "{error}");
     assert!(gone.is_cancelled());
+}
+
+/// Runs a job against a guest that ends after so many of its words; whether the script may have
+/// begun.
+async fn lost_after(words: &[Report<'static>]) -> bool {
+    let (container, mut guest, _gone) = container(None).await;
+    let mut output = Output::new(100);
+    let (never, job) = (CancellationToken::new(), job(LONG));
+    let play = async {
+        guest.take_job_silently().await;
+        for word in words {
+            guest.say(word).await;
+        }
+        drop(guest);
+    };
+    let (end, ()) = tokio::join!(container.run(&job, &never, &mut output), play);
+    end.unwrap_err().started
+}
+
+#[tokio::test]
+async fn whether_the_script_may_have_begun_is_known() {
+    assert!(!lost_after(&[]).await);
+    assert!(lost_after(&[Report::Started]).await);
+    assert!(lost_after(&[Report::Stdout(b"x")]).await);
+}
+
+#[tokio::test]
+async fn a_guest_that_ends_or_speaks_while_it_waits_is_lost() {
+    for word in [None, Some(Report::Done)] {
+        let (mut container, mut guest, _gone) = container(None).await;
+        let mut lost = pin!(std::future::poll_fn(|cx| container.poll_lost(cx)));
+        assert!(lost.as_mut().now_or_never().is_none());
+        match word {
+            Some(word) => guest.say(&word).await,
+            None => drop(guest),
+        }
+        lost.await;
+    }
+}
+
+#[tokio::test]
+async fn an_interpreter_is_started_ahead_or_not() {
+    for waits in [true, false] {
+        let (mut container, mut guest, _gone) = container(None).await;
+        let wanted = Prestart { entry: b"script".to_vec(), ..Prestart::default() };
+        let play = async {
+            assert_eq!(guest.take_prestart().await, wanted);
+            guest.say(&Report::Prestarted { waits, memory: Some(7) }).await;
+        };
+        let (started, ()) = tokio::join!(container.prestart(&wanted), play);
+        assert_eq!(started.unwrap(), Prestarted { waits, memory: Some(7) });
+    }
 }

@@ -15,7 +15,10 @@ use std::fmt;
 use futures_util::future::BoxFuture;
 
 pub use channel::Channel;
-pub use container::{Container, Hold, Job, JobFile, ResultContent, ResultFile, RunEnd, Sink, Stop};
+pub use container::{
+    Container, Hold, Job, JobFile, Prestarted, ResultContent, ResultFile, RunEnd, RunError, Sink,
+    Stop,
+};
 
 use crate::registry::{Image, Reference};
 
@@ -44,6 +47,12 @@ pub trait Engine: Send + Sync + 'static {
 
     /// The image behind a reference, as this engine would run it now. No image is ever substituted.
     fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>>;
+
+    /// Resolves when a reference may lead to another image than before this call; for an engine
+    /// whose images stay what they are that is never.
+    fn images_changed(&self) -> BoxFuture<'static, ()> {
+        Box::pin(std::future::pending())
+    }
 
     /// Makes a container and waits until its guest is ready for a job, with every limit of `spec`
     /// applied and read back.

@@ -7,7 +7,7 @@ use oncebox_guest::wire::{self, HEADER_LEN, MAX_ORDER, Order, Posture, Report, U
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
-use super::{Channel, Container, Hold};
+use super::{Channel, Container, ContainerSpec, EngineError, Hold};
 
 /// Both ends: the service's, and the one the test plays.
 pub(crate) fn pair() -> (Channel, Guest) {
@@ -41,6 +41,10 @@ impl Drop for Held {
 }
 
 impl Hold for Held {
+    fn limit<'a>(&'a mut self, _spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
+        async move { Ok(()) }.boxed()
+    }
+
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
         async move { self.usage }.boxed()
     }
@@ -95,8 +99,36 @@ impl Guest {
         bytes
     }
 
-    /// Takes everything up to the word to go.
+    /// Takes the order to start an interpreter ahead.
+    pub(crate) async fn take_prestart(&mut self) -> wire::Prestart {
+        let (kind, payload) = self.hear().await;
+        match Order::decode(kind, &payload) {
+            Ok(Order::Prestart(wanted)) => wanted,
+            other => panic!("expected an order to start ahead, got {other:?}"),
+        }
+    }
+
+    /// Waits for the first order, which nobody needs any more; whether it was to start an
+    /// interpreter ahead. False where the service is gone.
+    pub(crate) async fn asked_to_prestart(&mut self) -> bool {
+        let mut head = [0; HEADER_LEN];
+        if self.0.read_exact(&mut head).await.is_err() {
+            return false;
+        }
+        let (kind, len) = wire::header(head, MAX_ORDER).unwrap();
+        let mut payload = vec![0; len];
+        self.0.read_exact(&mut payload).await.unwrap();
+        matches!(Order::decode(kind, &payload), Ok(Order::Prestart(_)))
+    }
+
+    /// Takes everything up to the word to go, and says that the script was started.
     pub(crate) async fn take_job(&mut self) -> Taken {
+        let taken = self.take_job_silently().await;
+        self.say(&Report::Started).await;
+        taken
+    }
+
+    pub(crate) async fn take_job_silently(&mut self) -> Taken {
         let mut taken = Taken::default();
         loop {
             let (kind, payload) = self.hear().await;
@@ -108,10 +140,7 @@ impl Guest {
                     taken.files.push((path, executable, content));
                 }
                 Order::Stdin { size } => taken.stdin = Some(self.data(size).await),
-                Order::Go => {
-                    self.say(&Report::Started).await;
-                    return taken;
-                }
+                Order::Go => return taken,
                 other => panic!("unexpected {other:?}"),
             }
         }

@@ -6,7 +6,7 @@ use oncebox_guest::wire;
 
 use super::language::how_to_run;
 use super::limits::Limits;
-use super::request::Execution;
+use super::request::{EnvName, EnvValue, Execution};
 use super::text::MAX_STRING;
 use crate::engine::ImageError;
 use crate::engine::{Job, JobFile};
@@ -52,7 +52,7 @@ pub(super) fn compose(
     Ok(Job {
         head: wire::Job {
             argvs: how.argvs,
-            env: environment(execution, image)?,
+            env: environment(&execution.env, image)?,
             output_cap: limits.output,
             outputs: execution.outputs.iter().map(|p| p.as_str().as_bytes().to_vec()).collect(),
             file_cap: RESULT_FILE_CAP,
@@ -60,6 +60,8 @@ pub(super) fn compose(
             files_count: RESULT_FILES,
             // The container sets it, from the timeout.
             timer_ms: 0,
+            // The executor sets it, when it has a container.
+            prestarted: false,
         },
         files: [entry].into_iter().chain(files).collect(),
         stdin: execution.stdin.clone(),
@@ -68,7 +70,10 @@ pub(super) fn compose(
 }
 
 /// Ours, then the image's, then the request's: the later wins.
-fn environment(execution: &Execution, image: &Image) -> Result<Vec<Vec<u8>>, ImageError> {
+pub(super) fn environment(
+    of_request: &[(EnvName, EnvValue)],
+    image: &Image,
+) -> Result<Vec<Vec<u8>>, ImageError> {
     let sizes = || image.env.iter().map(|(name, value)| name.len() + value.len() + 2);
     if sizes().sum::<usize>() > IMAGE_ENV_CAP || sizes().any(|size| size > MAX_STRING) {
         return Err(ImageError::Unsupported {
@@ -77,7 +82,7 @@ fn environment(execution: &Execution, image: &Image) -> Result<Vec<Vec<u8>>, Ima
         });
     }
     let of_image = image.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let of_request = execution.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let of_request = of_request.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let merged: BTreeMap<_, _> = ENV.iter().copied().chain(of_image).chain(of_request).collect();
     Ok(merged.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
 }

@@ -1,6 +1,6 @@
 //! The catalogue of languages: how to run a script that does not say so itself.
 
-use oncebox_guest::WORKDIR;
+use oncebox_guest::{PROGRAM_CAP, WORKDIR};
 
 use super::text::{Arg, Invalid};
 use crate::registry::quoted;
@@ -14,23 +14,62 @@ pub struct Language {
     pub interpreters: &'static [&'static [&'static str]],
     /// The script's file name beneath the working directory.
     pub file_name: &'static str,
+    /// The interpreter takes a FIFO as its script file, so it can be started before the script is
+    /// there.
+    pub ahead: Option<Ahead>,
 }
+
+/// What must be true of a request for an interpreter that was started ahead to treat it like one
+/// that is started for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ahead {
+    /// Bytes of a script, at most.
+    pub longest: usize,
+    /// Names in the working directory that the interpreter looks for before it reads its script.
+    pub looked_for: &'static [&'static str],
+    /// It wants to read the first lines twice when they name an encoding (PEP 263).
+    pub encoding_line: bool,
+}
+
+const AHEAD: Ahead = Ahead { longest: PROGRAM_CAP, looked_for: &[], encoding_line: false };
 
 /// Every language, by name. At most three interpreters each: the args travel once with every one
 /// of them.
 pub const CATALOGUE: &[Language] = &[
-    Language { name: "sh", interpreters: &[&["/bin/sh"]], file_name: "script.sh" },
-    Language { name: "bash", interpreters: &[&["bash"]], file_name: "script.bash" },
-    Language { name: "python", interpreters: &[&["python3"], &["python"]], file_name: "script.py" },
-    Language { name: "node", interpreters: &[&["node"], &["nodejs"]], file_name: "script.js" },
-    Language { name: "ruby", interpreters: &[&["ruby"]], file_name: "script.rb" },
-    Language { name: "perl", interpreters: &[&["perl"]], file_name: "script.pl" },
+    Language {
+        name: "sh",
+        interpreters: &[&["/bin/sh"]],
+        file_name: "script.sh",
+        ahead: Some(AHEAD),
+    },
+    Language {
+        name: "bash",
+        interpreters: &[&["bash"]],
+        file_name: "script.bash",
+        // It reads what it can't seek in byte by byte.
+        ahead: Some(Ahead { longest: 4096, ..AHEAD }),
+    },
+    Language {
+        name: "python",
+        interpreters: &[&["python3"], &["python"]],
+        file_name: "script.py",
+        ahead: Some(Ahead { encoding_line: true, ..AHEAD }),
+    },
+    Language {
+        name: "node",
+        interpreters: &[&["node"], &["nodejs"]],
+        file_name: "script.js",
+        ahead: Some(Ahead { looked_for: &["package.json"], ..AHEAD }),
+    },
+    Language { name: "ruby", interpreters: &[&["ruby"]], file_name: "script.rb", ahead: None },
+    Language { name: "perl", interpreters: &[&["perl"]], file_name: "script.pl", ahead: None },
     Language {
         name: "lua",
         interpreters: &[&["lua"], &["lua5.4"], &["lua5.3"]],
         file_name: "script.lua",
+        ahead: None,
     },
-    Language { name: "php", interpreters: &[&["php"]], file_name: "script.php" },
+    Language { name: "php", interpreters: &[&["php"]], file_name: "script.php", ahead: None },
 ];
 
 /// Other names that people use.
@@ -38,7 +77,7 @@ const ALIASES: &[(&str, &str)] =
     &[("python3", "python"), ("javascript", "node"), ("js", "node"), ("shell", "sh")];
 
 /// The language of a script that names none and has no `#!` line.
-const FALLBACK: Language = CATALOGUE[0];
+pub(super) const FALLBACK: Language = CATALOGUE[0];
 
 /// What a script with a `#!` line is called when no language names it.
 const BARE_NAME: &str = "script";

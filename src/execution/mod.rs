@@ -1,6 +1,7 @@
 //! The life of one script: permit, container, run, outcome.
 
 pub mod admission;
+mod ahead;
 mod job;
 pub mod language;
 pub mod limits;
@@ -16,22 +17,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
-use crate::engine::ImageError;
-use crate::engine::{Container, ContainerSpec, Engine, EngineError};
-use crate::registry::{Image, Reference, quoted};
+use crate::engine::{Engine, EngineError, ImageError, Job, RunEnd, RunError};
+use crate::pool::{Floor, Need, Pool};
+use crate::registry::{Reference, quoted};
+use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions};
-use limits::{Ceilings, Limits};
+use limits::Ceilings;
 use outcome::{Outcome, Timings};
 use output::Output;
 use request::Execution;
 
-/// Runs executions on one engine.
+/// In how many containers a job is tried at the most, as long as nothing of its script has run.
+const TRIES: u32 = 3;
+
+/// Runs executions in containers of one pool.
 pub struct Executor {
-    engine: Arc<dyn Engine>,
+    pool: Arc<Pool>,
     base_image: Reference,
     ceilings: Ceilings,
     admission: Admission,
+    metrics: Arc<Metrics>,
 }
 
 /// Why there is no outcome.
@@ -77,18 +84,40 @@ pub struct Rejection {
 impl Executor {
     #[must_use]
     pub fn new(
-        engine: Arc<dyn Engine>,
+        pool: Arc<Pool>,
         base_image: Reference,
         ceilings: Ceilings,
         admission: AdmissionOptions,
+        metrics: Arc<Metrics>,
     ) -> Self {
-        Self { engine, base_image, ceilings, admission: Admission::new(admission) }
+        Self { pool, base_image, ceilings, admission: Admission::new(admission), metrics }
+    }
+
+    /// Where its containers come from.
+    #[must_use]
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
+    }
+
+    /// Keeps containers of these images waiting from now on, for scripts that name no language.
+    pub fn keep(&self, floors: impl IntoIterator<Item = Floor>) {
+        let usual = self.ceilings.default;
+        for floor in floors {
+            self.pool.keep(floor, move |image| ahead::floor_recipe(image, &usual));
+        }
     }
 
     /// The engine it runs on.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Engine> {
-        &self.engine
+        self.pool.engine()
+    }
+
+    /// What it counts and measures, as of now.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        self.metrics.queue_length(i64::try_from(self.admission.waiting()).unwrap_or(i64::MAX));
+        &self.metrics
     }
 
     /// Refuses new executions from now on, and those that wait; the running ones go on.
@@ -112,14 +141,14 @@ impl Executor {
         let arrived = Instant::now();
         let permit = unless(cancel, self.admission.enter()).await??;
         let admitted = Instant::now();
+        self.metrics.phase(Phase::Queued, admitted - arrived);
         let reference = execution.image.as_ref().unwrap_or(&self.base_image);
-        let (image, container) = unless(cancel, self.prepare(reference, &limits)).await??;
+        let image = unless(cancel, self.engine().image(reference)).await??;
         let job = job::compose(&execution, &image, &limits)?;
-        let prepared = Instant::now();
-        let mut output = Output::new(limits.output);
-        let end = container
-            .run(&job, cancel, &mut output)
-            .await
+        let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
+        let Ran { prepared, running, end, output } = self
+            .run_job(job, &need, limits.output, cancel)
+            .await?
             .map_err(|error| refused_file(error, &execution))?;
         // What is left of the container is its hold's to remove; the next script need not wait.
         drop(permit);
@@ -129,25 +158,52 @@ impl Executor {
             prepared: prepared - admitted,
             ran: prepared.elapsed(),
         };
-        Ok(Outcome::conclude(execution.id, &image, &limits, end, output, timings))
+        self.metrics.phase(Phase::Prepared, timings.prepared);
+        self.metrics.phase(Phase::Ran, timings.ran);
+        let image = &need.spec.image;
+        let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
+        running.ended(outcome.status);
+        Ok(outcome)
     }
 
-    async fn prepare(
+    /// Runs a job in a container of its own. A container that is lost before anything of the script
+    /// has run is replaced by another.
+    async fn run_job(
         &self,
-        reference: &Reference,
-        limits: &Limits,
-    ) -> Result<(Image, Container), Failure> {
-        let image = self.engine.image(reference).await?;
-        let spec = ContainerSpec {
-            image,
-            memory: limits.memory,
-            cpu_millis: limits.cpu_millis,
-            pids: limits.pids,
-            tmp: limits.tmp,
-        };
-        let container = self.engine.make(&spec).await?;
-        Ok((spec.image, container))
+        mut job: Job,
+        need: &Need,
+        output_cap: u64,
+        cancel: &CancellationToken,
+    ) -> Result<Result<Ran<'_>, EngineError>, Failure> {
+        let mut tries = 1..=TRIES;
+        loop {
+            let last = tries.next().is_none_or(|n| n == TRIES);
+            let taken = unless(cancel, self.pool.take(need)).await??;
+            job.head.prestarted = taken.prestarted;
+            let prepared = Instant::now();
+            let running = self.metrics.run();
+            let mut output = Output::new(output_cap);
+            match taken.container.run(&job, cancel, &mut output).await {
+                Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
+                Err(RunError { error, started }) => {
+                    running.failed();
+                    if last || started || matches!(error, EngineError::FileRefused { .. }) {
+                        return Ok(Err(error));
+                    }
+                    warn!(%error, "a container was lost before its script began; another follows");
+                }
+            }
+        }
     }
+}
+
+/// A job that was run.
+struct Ran<'a> {
+    /// When its container was there.
+    prepared: Instant,
+    running: Running<'a>,
+    end: RunEnd,
+    output: Output,
 }
 
 /// Gives up on a step before the script runs as soon as nobody wants the answer.

@@ -141,6 +141,9 @@ impl Outcome {
 }
 
 impl Status {
+    pub const ALL: [Self; 5] =
+        [Self::Completed, Self::Signaled, Self::TimedOut, Self::OutOfMemory, Self::Cancelled];
+
     /// The word for it in the API.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -9,8 +9,9 @@ use tokio::sync::mpsc;
 use super::outcome::{LimitHit, Status};
 use super::testing::{CEILINGS, execution, file};
 use super::*;
-use crate::engine::EngineName;
 use crate::engine::testing::{Guest, container};
+use crate::engine::{Container, ContainerSpec, EngineName};
+use crate::registry::Image;
 
 /// A container that was made: what for, its guest, and the sign that it is gone.
 struct Made {
@@ -76,7 +77,8 @@ fn stage_with(
     let queue_timeout = Duration::from_secs(600);
     let options = AdmissionOptions { max_concurrent, queue_limit, queue_timeout };
     let engine = Arc::new(Stage { made, usage });
-    (Executor::new(engine, Reference::host(), CEILINGS, options), guests)
+    let pool = Pool::new(engine, None, Arc::default());
+    (Executor::new(pool, Reference::host(), CEILINGS, options, Arc::default()), guests)
 }
 
 fn from_image(name: &str) -> Execution {

@@ -17,7 +17,9 @@ use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
+use crate::pool::Pool;
 use crate::registry::Reference;
+use crate::telemetry::metrics::Metrics;
 
 /// For an engine to start and to run the canary.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -82,10 +84,11 @@ pub(crate) async fn try_native(
     spawner: Option<Result<Spawner, EngineError>>,
     reason: String,
 ) -> Result<Chosen, String> {
+    let metrics = Arc::new(Metrics::new());
     let starting = async {
         let spawner = spawner
             .unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
-        NativeEngine::start(spawner).await
+        NativeEngine::start(spawner, Arc::clone(&metrics)).await
     };
     let engine = within(starting).await.map_err(why)?;
     let reason = if engine.enforces_limits() {
@@ -93,15 +96,17 @@ pub(crate) async fn try_native(
     } else {
         format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
     };
-    prove(settings, engine, "host", reason).await
+    prove(settings, engine, metrics, "host", reason).await
 }
 
 /// Starts the Docker engine and runs the canary on it.
 pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
     let options =
         DockerOptions { host: settings.docker_host.clone(), runtime: settings.runtime.clone() };
-    let engine = within(DockerEngine::start(options)).await.map_err(why)?;
-    prove(settings, engine, "alpine:latest", reason).await
+    let metrics = Arc::new(Metrics::new());
+    let starting = DockerEngine::start(options, Arc::clone(&metrics));
+    let engine = within(starting).await.map_err(why)?;
+    prove(settings, engine, metrics, "alpine:latest", reason).await
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
@@ -121,6 +126,7 @@ fn why(error: EngineError) -> String {
 pub(super) async fn prove(
     settings: &Settings,
     engine: Arc<dyn Engine>,
+    metrics: Arc<Metrics>,
     default_image: &str,
     reason: String,
 ) -> Result<Chosen, String> {
@@ -128,11 +134,13 @@ pub(super) async fn prove(
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
+    let pool = Pool::new(engine.clone(), settings.pools.budget, Arc::clone(&metrics));
     let executor = Arc::new(Executor::new(
-        engine.clone(),
+        pool,
         image.clone(),
         settings.ceilings,
         settings.admission,
+        metrics,
     ));
     let began = Instant::now();
     let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {

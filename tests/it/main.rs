@@ -17,5 +17,7 @@ mod first_minute;
 mod humaneval;
 mod isolation;
 mod languages;
+mod metrics;
+mod pool;
 mod posture;
 mod privileges;

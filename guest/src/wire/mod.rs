@@ -11,7 +11,7 @@ mod posture;
 mod report;
 
 pub use codec::{Malformed, Reader, Writer};
-pub use order::{Job, Order};
+pub use order::{Job, Order, Prestart};
 pub use posture::{CgroupLimits, Posture};
 pub use report::{Ended, Exit, Report, SkipReason, Usage};
 
@@ -30,7 +30,7 @@ pub const MAX_REPORT: usize = CHUNK + 64;
 
 /// Raised with every change of the format; the guest is embedded in the service, so the two only
 /// differ when somebody pairs them by hand.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Splits a frame's header into its kind and payload length.
 ///

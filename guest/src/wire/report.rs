@@ -64,6 +64,14 @@ pub enum Report<'a> {
         path: &'a [u8],
         errno: i32,
     },
+    /// The answer to [`super::Order::Prestart`].
+    Prestarted {
+        /// The interpreter has opened its program and waits for it. Otherwise there is none that
+        /// could be started ahead, and the guest waits for a job as before.
+        waits: bool,
+        /// Bytes of memory the container has taken so far, at the most; `None` as in [`Usage`].
+        memory: Option<u64>,
+    },
     /// The script's process was started.
     Started,
     Stdout(&'a [u8]),
@@ -96,6 +104,7 @@ const FILE: u8 = 72;
 const DATA: u8 = 73;
 const SKIPPED: u8 = 74;
 const DONE: u8 = 75;
+const PRESTARTED: u8 = 76;
 
 impl<'a> Report<'a> {
     /// Appends the frame to `out`.
@@ -104,6 +113,9 @@ impl<'a> Report<'a> {
             Report::Ready(posture) => frame(out, READY, |w| posture.write(w)),
             Report::Broken { step, errno } => frame(out, BROKEN, |w| failure(w, step, *errno)),
             Report::Refused { path, errno } => frame(out, REFUSED, |w| failure(w, path, *errno)),
+            Report::Prestarted { waits, memory } => frame(out, PRESTARTED, |w| {
+                w.flag(*waits).option(*memory);
+            }),
             Report::Started => frame(out, STARTED, |_| {}),
             Report::Stdout(bytes) => frame(out, STDOUT, |w| {
                 w.raw(bytes);
@@ -135,6 +147,7 @@ impl<'a> Report<'a> {
             READY => Report::Ready(Posture::read(&mut r)?),
             BROKEN => Report::Broken { step: r.bytes()?, errno: errno(&mut r)? },
             REFUSED => Report::Refused { path: r.bytes()?, errno: errno(&mut r)? },
+            PRESTARTED => Report::Prestarted { waits: r.flag()?, memory: r.option()? },
             STARTED => Report::Started,
             STDOUT => Report::Stdout(r.rest()),
             STDERR => Report::Stderr(r.rest()),

@@ -8,6 +8,7 @@
 mod ends;
 mod harness;
 mod isolation;
+mod prestart;
 mod refusals;
 mod results;
 mod start;

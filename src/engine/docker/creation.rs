@@ -150,7 +150,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        let remover = Remover::new(Arc::clone(&daemon));
+        let remover = Remover::new(Arc::clone(&daemon), Arc::default());
         (fake, Arc::new(Creator::new(daemon, remover, "x".into())), creations)
     }
 

@@ -27,9 +27,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, pending};
 use futures_util::{FutureExt, StreamExt, stream};
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
@@ -49,6 +48,7 @@ use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::engine::ImageError;
 use crate::guest_binary;
 use crate::registry::{Image, Reference};
+use crate::telemetry::metrics::Metrics;
 
 /// The uids containers run as, each used by one container at a time.
 const FIRST_UID: u32 = 20_000;
@@ -99,7 +99,10 @@ impl DockerEngine {
     /// # Errors
     /// [`EngineError::Unavailable`] when there is no daemon or it can't do what is needed, with
     /// what is missing; [`EngineError::Slow`] when it does not answer.
-    pub async fn start(options: DockerOptions) -> Result<Arc<Self>, EngineError> {
+    pub async fn start(
+        options: DockerOptions,
+        metrics: Arc<Metrics>,
+    ) -> Result<Arc<Self>, EngineError> {
         let daemon = Daemon::new(options.host.as_deref())?;
         daemon.ping().await?;
         let api = ApiVersion::choose(&daemon.version().await?).map_err(EngineError::Unavailable)?;
@@ -121,7 +124,7 @@ impl DockerEngine {
             swappiness: host.cgroup_v1,
             seccomp: hardening::seccomp::docker_json(),
         };
-        let remover = Remover::new(Arc::clone(&daemon));
+        let remover = Remover::new(Arc::clone(&daemon), metrics);
         let this = This { instance: instance.clone(), owner };
         let volume = profile.guest_volume.clone();
         let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
@@ -152,13 +155,6 @@ impl DockerEngine {
         let found = self.daemon.version().await?;
         let server = found.version.unwrap_or_else(|| "unknown".into());
         Ok(DockerVersion { server, api: self.api.to_string() })
-    }
-
-    /// Sees a new number whenever a reference may mean another image than before, because the
-    /// daemon says that some image changed or because its word was missed.
-    #[must_use]
-    pub fn images_changed(&self) -> watch::Receiver<u64> {
-        self.images.changes()
     }
 
     /// As [`Engine::make`], for a container that no client waits for yet: those that a client waits
@@ -249,6 +245,17 @@ impl Engine for DockerEngine {
         self.images.image(reference).boxed()
     }
 
+    /// When the daemon says that some image changed, or when its word was missed.
+    fn images_changed(&self) -> BoxFuture<'static, ()> {
+        let mut changes = self.images.changes();
+        async move {
+            if changes.changed().await.is_err() {
+                pending().await
+            }
+        }
+        .boxed()
+    }
+
     fn make<'a>(
         &'a self,
         spec: &'a ContainerSpec,
@@ -274,7 +281,7 @@ mod tests {
 
     async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
         let host = Some(fake.host());
-        DockerEngine::start(DockerOptions { host, runtime: None }).await
+        DockerEngine::start(DockerOptions { host, runtime: None }, Arc::default()).await
     }
 
     /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
@@ -318,7 +325,7 @@ mod tests {
     async fn no_daemon_is_unavailable_and_named() {
         for host in ["unix:///no/such.sock", "tcp://127.0.0.1:1", "ssh://somewhere"] {
             let options = DockerOptions { host: Some(host.into()), runtime: None };
-            let error = DockerEngine::start(options).await.err().unwrap();
+            let error = DockerEngine::start(options, Arc::default()).await.err().unwrap();
             assert!(matches!(error, EngineError::Unavailable(_)), "{host}: {error}");
         }
     }

@@ -9,11 +9,12 @@ use futures_util::future::BoxFuture;
 use oncebox_guest::wire::Usage;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use super::daemon::Daemon;
 use super::{read_back, request};
 use crate::engine::{ContainerSpec, EngineError, Hold};
+use crate::telemetry::metrics::{Metrics, Phase};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
 const STATE_LOOK: Duration = Duration::from_millis(20);
@@ -32,6 +33,7 @@ pub(super) struct Remover {
     turns: Semaphore,
     /// Containers that are in use or being removed.
     known: Mutex<HashSet<String>>,
+    metrics: Arc<Metrics>,
 }
 
 /// Holds a container from the moment its name is known. Dropping it removes the container.
@@ -42,12 +44,13 @@ pub(super) struct Guard {
 
 impl Remover {
     /// Must be called within a tokio runtime; removals run on it.
-    pub(super) fn new(daemon: Arc<Daemon>) -> Arc<Self> {
+    pub(super) fn new(daemon: Arc<Daemon>, metrics: Arc<Metrics>) -> Arc<Self> {
         Arc::new(Self {
             daemon,
             runtime: Handle::current(),
             turns: Semaphore::new(AT_ONCE),
             known: Mutex::default(),
+            metrics,
         })
     }
 
@@ -84,9 +87,11 @@ impl Remover {
     }
 
     async fn remove(&self, name: String) {
+        let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
             if self.try_remove(&name).await {
+                self.metrics.phase(Phase::Teardown, began.elapsed());
                 break;
             }
             if attempt == ATTEMPTS {
@@ -108,20 +113,6 @@ impl Guard {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
-
-    /// Gives a waiting container the limits of `spec` and reads back that it has them. `/tmp` keeps
-    /// the size it was made with.
-    ///
-    /// # Errors
-    /// When the daemon refuses or fails, or a limit is not what was asked for: the container must
-    /// not be used then.
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pool calls it"))]
-    pub(super) async fn limit(&mut self, spec: &ContainerSpec) -> Result<(), EngineError> {
-        let wanted = request::limits(spec);
-        self.remover.daemon.update(&self.name, wanted.clone()).await?;
-        let found = self.remover.daemon.inspect(&self.name).await?;
-        read_back::check_limits(&wanted, &found).map_err(EngineError::Make)
-    }
 }
 
 impl Drop for Guard {
@@ -133,6 +124,16 @@ impl Drop for Guard {
 }
 
 impl Hold for Guard {
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
+        async move {
+            let wanted = request::limits(spec);
+            self.remover.daemon.update(&self.name, wanted.clone()).await?;
+            let found = self.remover.daemon.inspect(&self.name).await?;
+            read_back::check_limits(&wanted, &found).map_err(EngineError::Make)
+        }
+        .boxed()
+    }
+
     /// The daemon keeps no counters of a container that has ended, and does not always set its
     /// `OOMKilled`. Where it is set it is true, and it is the only word left about a guest that the
     /// kernel killed together with its script.
@@ -171,7 +172,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        (fake, Remover::new(daemon))
+        (fake, Remover::new(daemon, Arc::default()))
     }
 
     #[tokio::test]
@@ -201,7 +202,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        let hold = Box::new(Remover::new(daemon).guard("x".into()));
+        let hold = Box::new(Remover::new(daemon, Arc::default()).guard("x".into()));
         (fake, hold)
     }
 
@@ -240,7 +241,7 @@ mod tests {
         })
         .await;
         let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-        let mut guard = Remover::new(daemon).guard("x".into());
+        let mut guard = Remover::new(daemon, Arc::default()).guard("x".into());
         let result = guard.limit(&spec()).await;
         (fake.heard(), result)
     }

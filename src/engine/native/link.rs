@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixDatagram as StdDatagram;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use oncebox_guest::wire::Usage;
 use rustix::process::{Signal, pidfd_send_signal};
@@ -16,6 +17,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use super::protocol::{ContainerId, MakeLimits, Reply, Request};
 use super::socket;
 use crate::engine::EngineError;
+use crate::telemetry::metrics::{Metrics, Phase};
 
 /// Requests go out as they come; a task takes the replies and hands them to whoever waits.
 pub struct Link {
@@ -24,6 +26,7 @@ pub struct Link {
     state: Mutex<State>,
     changed: Notify,
     greeting: watch::Sender<Greeting>,
+    metrics: Arc<Metrics>,
 }
 
 /// What was made and its pidfd, or the spawner's reason.
@@ -33,8 +36,19 @@ type Making = Result<(Made, OwnedFd), String>;
 struct State {
     next: ContainerId,
     making: HashMap<ContainerId, oneshot::Sender<Making>>,
-    /// Every container that is not proven gone, with whoever waits for its last counters.
-    living: HashMap<ContainerId, Option<oneshot::Sender<Usage>>>,
+    /// Whoever waits for a container's new limits to hold, or for the reason why they don't.
+    limiting: HashMap<ContainerId, oneshot::Sender<Result<(), String>>>,
+    /// Every container that is not proven gone.
+    living: HashMap<ContainerId, Living>,
+}
+
+/// What there is to do when a container is proven gone.
+#[derive(Default)]
+struct Living {
+    /// Waits for its last counters.
+    waiting: Option<oneshot::Sender<Usage>>,
+    /// When its end was asked for.
+    given_up: Option<Instant>,
 }
 
 /// What the spawner has said of itself.
@@ -70,7 +84,7 @@ impl Link {
     ///
     /// # Errors
     /// When the socket can't be watched.
-    pub fn start(connection: OwnedFd) -> io::Result<Arc<Self>> {
+    pub fn start(connection: OwnedFd, metrics: Arc<Metrics>) -> io::Result<Arc<Self>> {
         let connection = StdDatagram::from(connection);
         connection.set_nonblocking(true)?;
         let link = Arc::new(Self {
@@ -78,6 +92,7 @@ impl Link {
             state: Mutex::default(),
             changed: Notify::new(),
             greeting: watch::Sender::new(Greeting::Awaited),
+            metrics,
         });
         tokio::spawn(Arc::clone(&link).listen());
         Ok(link)
@@ -107,7 +122,7 @@ impl Link {
             let id = state.next;
             state.next += 1;
             state.making.insert(id, answer);
-            state.living.insert(id, None);
+            state.living.insert(id, Living::default());
             id
         };
         let mut held = Held { link: Arc::clone(self), id, pidfd: None };
@@ -122,7 +137,7 @@ impl Link {
                 Ok((held, made))
             }
             Ok(Err(reason)) => Err(EngineError::Make(reason)),
-            Err(_) => Err(EngineError::Make("the spawner died".into())),
+            Err(_) => Err(died()),
         }
     }
 
@@ -151,6 +166,9 @@ impl Link {
 
     /// Asks for an end, from where nothing can be awaited.
     fn kill(self: &Arc<Self>, id: ContainerId) {
+        if let Some(living) = self.state().living.get_mut(&id) {
+            living.given_up.get_or_insert_with(Instant::now);
+        }
         let request = Request::Kill { id };
         let sent = socket::send(&self.socket, &request.encode(), None);
         let later = sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
@@ -208,9 +226,14 @@ impl Link {
                 }
                 self.forget(id);
             }
+            Reply::Limited { id } => self.limited(id, Ok(())),
+            Reply::NotLimited { id, reason } => self.limited(id, Err(reason)),
             Reply::Gone { id, usage } => {
-                let waiting = self.state().living.remove(&id).flatten();
-                if let Some(waiting) = waiting {
+                let living = self.state().living.remove(&id).unwrap_or_default();
+                if let Some(given_up) = living.given_up {
+                    self.metrics.phase(Phase::Teardown, given_up.elapsed());
+                }
+                if let Some(waiting) = living.waiting {
                     let _ = waiting.send(usage);
                 }
                 self.changed.notify_waiters();
@@ -219,6 +242,13 @@ impl Link {
                 tracing::warn!("the spawner died and was started again");
                 self.forget_all();
             }
+        }
+    }
+
+    fn limited(&self, id: ContainerId, result: Result<(), String>) {
+        let waiting = self.state().limiting.remove(&id);
+        if let Some(waiting) = waiting {
+            let _ = waiting.send(result);
         }
     }
 
@@ -234,6 +264,7 @@ impl Link {
     fn forget_all(&self) {
         let mut state = self.state();
         state.making.clear();
+        state.limiting.clear();
         state.living.clear();
         drop(state);
         self.changed.notify_waiters();
@@ -246,11 +277,23 @@ impl Link {
 }
 
 impl Held {
+    /// Gives the container other limits.
+    ///
+    /// # Errors
+    /// The spawner's reason, or that there is no spawner; the container must not be used then.
+    pub async fn limit(&mut self, limits: MakeLimits) -> Result<(), EngineError> {
+        let (answer, limited) = oneshot::channel();
+        self.link.state().limiting.insert(self.id, answer);
+        let request = Request::Limit { id: self.id, limits };
+        self.link.send(&request, None).await.map_err(|_| died())?;
+        limited.await.map_err(|_| died())?.map_err(EngineError::Make)
+    }
+
     /// Kills the container and waits for its last counters; `None` when the spawner is gone too.
     pub async fn end(self) -> Option<Usage> {
         let (answer, usage) = oneshot::channel();
         match self.link.state().living.get_mut(&self.id) {
-            Some(waiting) => *waiting = Some(answer),
+            Some(living) => living.waiting = Some(answer),
             None => return None,
         }
         self.link.kill(self.id);
@@ -260,6 +303,7 @@ impl Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
+        self.link.state().limiting.remove(&self.id);
         // At once, where this process may: the spawner has a queue. It does so as well, for a
         // service that has given up its privileges, and then cleans up.
         if let Some(pidfd) = &self.pidfd {
@@ -267,6 +311,10 @@ impl Drop for Held {
         }
         self.link.kill(self.id);
     }
+}
+
+fn died() -> EngineError {
+    EngineError::Unavailable("the spawner died; another takes its place".into())
 }
 
 fn gone() -> EngineError {

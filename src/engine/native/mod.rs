@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use oncebox_guest::wire::Usage;
-use tokio::net::UnixStream;
 use tokio::time::timeout;
 
 pub use spawner::{Spawner, spawner_main};
@@ -22,8 +21,8 @@ use super::hardening::{Expected, verify};
 use super::{Channel, Container, ContainerSpec, Engine, EngineError, EngineName, Hold};
 use crate::engine::ImageError;
 use crate::registry::{Image, Reference};
+use crate::telemetry::metrics::Metrics;
 use link::{Greeting, Held, Link};
-use protocol::MakeLimits;
 
 /// For the spawner to say that it works.
 const GREETING: Duration = Duration::from_secs(20);
@@ -63,9 +62,9 @@ impl NativeEngine {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with what this machine lacks and how to mend it.
-    pub async fn start(spawner: Spawner) -> Result<Arc<Self>, EngineError> {
+    pub async fn start(spawner: Spawner, metrics: Arc<Metrics>) -> Result<Arc<Self>, EngineError> {
         let unavailable = |e: std::io::Error| EngineError::Unavailable(format!("spawner: {e}"));
-        let link = Link::start(spawner.connection).map_err(unavailable)?;
+        let link = Link::start(spawner.connection, metrics).map_err(unavailable)?;
         let mut greeting = link.greeting();
         let said = timeout(GREETING, greeting.wait_for(|said| *said != Greeting::Awaited)).await;
         let said = match said {
@@ -95,29 +94,17 @@ impl NativeEngine {
     async fn make_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let (ours, theirs) = StdStream::pair()
             .map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
-        let limits = MakeLimits {
-            memory: spec.memory,
-            cpu_millis: spec.cpu_millis,
-            pids: spec.pids,
-            tmp: spec.tmp,
-        };
-        let (held, made) = timeout(MAKE, self.link.make(limits, theirs.into()))
+        let (held, made) = timeout(MAKE, self.link.make(spec.into(), theirs.into()))
             .await
             .map_err(|_| EngineError::Slow("the spawner did not make a container".into()))??;
         let expected =
             Expected { uid: made.uid, gid: made.uid, groups: self.groups, cgroup_inside: false };
-        let channel =
-            channel(ours).map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
+        let channel = Channel::socket(ours)
+            .map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
         tracing::debug!(pid = made.pid, "container made");
         let hold = Box::new(NativeHold(held));
         Container::ready(channel, hold, |posture| verify(posture, spec, &expected)).await
     }
-}
-
-fn channel(stream: StdStream) -> std::io::Result<Channel> {
-    stream.set_nonblocking(true)?;
-    let (reader, writer) = UnixStream::from_std(stream)?.into_split();
-    Ok(Channel::new(reader, writer))
 }
 
 impl Engine for NativeEngine {
@@ -169,6 +156,10 @@ impl Engine for NativeEngine {
 struct NativeHold(Held);
 
 impl Hold for NativeHold {
+    fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
+        Box::pin(self.0.limit(spec.into()))
+    }
+
     fn post_mortem(self: Box<Self>) -> BoxFuture<'static, Option<Usage>> {
         Box::pin(async move { timeout(GONE, self.0.end()).await.ok().flatten() })
     }

@@ -3,6 +3,8 @@
 
 use oncebox_guest::wire::{Malformed, Reader, Usage, Writer};
 
+use crate::engine::ContainerSpec;
+
 /// The longest packet either side accepts.
 pub const MAX_PACKET: usize = 4096;
 
@@ -14,6 +16,8 @@ pub type ContainerId = u64;
 pub enum Request {
     /// Make a container; the packet carries one descriptor, the guest's end of its control stream.
     Make { id: ContainerId, limits: MakeLimits },
+    /// Give a waiting container other limits; [`Reply::Limited`] follows.
+    Limit { id: ContainerId, limits: MakeLimits },
     /// Kill a container, if it still lives. [`Reply::Gone`] follows in any case.
     Kill { id: ContainerId },
 }
@@ -40,6 +44,10 @@ pub enum Reply {
     Made { id: ContainerId, pid: u32, uid: u32 },
     /// A container was not made, and nothing of it is left.
     Failed { id: ContainerId, reason: String },
+    /// The limits asked for hold, read back.
+    Limited { id: ContainerId },
+    /// They do not, and the container must not be used.
+    NotLimited { id: ContainerId, reason: String },
     /// A container has ended and everything of it is gone, proven; its last counters.
     Gone { id: ContainerId, usage: Usage },
     /// The spawner died and a new one took its place: every container is dead.
@@ -48,22 +56,23 @@ pub enum Reply {
 
 const MAKE: u8 = 1;
 const KILL: u8 = 2;
+const LIMIT: u8 = 3;
 const HELLO: u8 = 65;
 const REFUSED: u8 = 66;
 const MADE: u8 = 67;
 const FAILED: u8 = 68;
 const GONE: u8 = 69;
 const RESTARTED: u8 = 70;
+const LIMITED: u8 = 71;
+const NOT_LIMITED: u8 = 72;
 
 impl Request {
     pub fn encode(&self) -> Vec<u8> {
         let mut packet = Vec::with_capacity(64);
         let mut w = Writer::new(&mut packet);
         match self {
-            Self::Make { id, limits } => {
-                w.u8(MAKE).u64(*id).u64(limits.memory).u32(limits.cpu_millis);
-                w.u32(limits.pids).u64(limits.tmp);
-            }
+            Self::Make { id, limits } => limits.write(w.u8(MAKE).u64(*id)),
+            Self::Limit { id, limits } => limits.write(w.u8(LIMIT).u64(*id)),
             Self::Kill { id } => {
                 w.u8(KILL).u64(*id);
             }
@@ -76,20 +85,30 @@ impl Request {
     pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(packet);
         let request = match r.u8()? {
-            MAKE => Self::Make {
-                id: r.u64()?,
-                limits: MakeLimits {
-                    memory: r.u64()?,
-                    cpu_millis: r.u32()?,
-                    pids: r.u32()?,
-                    tmp: r.u64()?,
-                },
-            },
+            MAKE => Self::Make { id: r.u64()?, limits: MakeLimits::read(&mut r)? },
+            LIMIT => Self::Limit { id: r.u64()?, limits: MakeLimits::read(&mut r)? },
             KILL => Self::Kill { id: r.u64()? },
             _ => return Err(Malformed("unknown request")),
         };
         r.end()?;
         Ok(request)
+    }
+}
+
+impl MakeLimits {
+    fn write(&self, w: &mut Writer<'_>) {
+        w.u64(self.memory).u32(self.cpu_millis).u32(self.pids).u64(self.tmp);
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        Ok(Self { memory: r.u64()?, cpu_millis: r.u32()?, pids: r.u32()?, tmp: r.u64()? })
+    }
+}
+
+impl From<&ContainerSpec> for MakeLimits {
+    fn from(spec: &ContainerSpec) -> Self {
+        let ContainerSpec { memory, cpu_millis, pids, tmp, .. } = *spec;
+        Self { memory, cpu_millis, pids, tmp }
     }
 }
 
@@ -102,6 +121,8 @@ impl Reply {
             Self::Refused { reason } => w.u8(REFUSED).bytes(short(reason)),
             Self::Made { id, pid, uid } => w.u8(MADE).u64(*id).u32(*pid).u32(*uid),
             Self::Failed { id, reason } => w.u8(FAILED).u64(*id).bytes(short(reason)),
+            Self::Limited { id } => w.u8(LIMITED).u64(*id),
+            Self::NotLimited { id, reason } => w.u8(NOT_LIMITED).u64(*id).bytes(short(reason)),
             Self::Gone { id, usage } => {
                 w.u8(GONE).u64(*id);
                 usage.write(&mut w);
@@ -121,6 +142,8 @@ impl Reply {
             REFUSED => Self::Refused { reason: text(r.bytes()?) },
             MADE => Self::Made { id: r.u64()?, pid: r.u32()?, uid: r.u32()? },
             FAILED => Self::Failed { id: r.u64()?, reason: text(r.bytes()?) },
+            LIMITED => Self::Limited { id: r.u64()? },
+            NOT_LIMITED => Self::NotLimited { id: r.u64()?, reason: text(r.bytes()?) },
             GONE => Self::Gone { id: r.u64()?, usage: Usage::read(&mut r)? },
             RESTARTED => Self::Restarted,
             _ => return Err(Malformed("unknown reply")),
@@ -148,7 +171,11 @@ mod tests {
     #[test]
     fn every_message_survives_the_trip() {
         let limits = MakeLimits { memory: 1 << 40, cpu_millis: 500, pids: 64, tmp: 1 << 26 };
-        for request in [Request::Make { id: 7, limits }, Request::Kill { id: u64::MAX }] {
+        for request in [
+            Request::Make { id: 7, limits },
+            Request::Limit { id: 8, limits },
+            Request::Kill { id: u64::MAX },
+        ] {
             assert_eq!(Request::decode(&request.encode()), Ok(request));
         }
         let usage = Usage { cpu_ns: Some(1), oom_kills: Some(2), ..Usage::default() };
@@ -157,6 +184,8 @@ mod tests {
             Reply::Refused { reason: "no cgroups".into() },
             Reply::Made { id: 1, pid: 2, uid: 1000 },
             Reply::Failed { id: 1, reason: "x".repeat(MAX_PACKET / 2) },
+            Reply::Limited { id: 2 },
+            Reply::NotLimited { id: 2, reason: "busy".into() },
             Reply::Gone { id: 3, usage },
             Reply::Restarted,
         ] {

@@ -10,10 +10,10 @@ pub(super) const NEWEST: Answered =
 /// Calls with an answer of their own. `clone3` hides its flags in memory, where no filter sees
 /// them; the splice family was a step of several page-cache exploits.
 pub(super) const ANSWERED: &[Answered] = &[
-    Answered { name: "clone3", number: libc::SYS_clone3, errno: libc::ENOSYS },
-    Answered { name: "splice", number: libc::SYS_splice, errno: libc::EINVAL },
-    Answered { name: "tee", number: libc::SYS_tee, errno: libc::EINVAL },
-    Answered { name: "vmsplice", number: libc::SYS_vmsplice, errno: libc::EINVAL },
+    Answered { name: "clone3", number: libc::SYS_clone3 as u32, errno: libc::ENOSYS },
+    Answered { name: "splice", number: libc::SYS_splice as u32, errno: libc::EINVAL },
+    Answered { name: "tee", number: libc::SYS_tee as u32, errno: libc::EINVAL },
+    Answered { name: "vmsplice", number: libc::SYS_vmsplice as u32, errno: libc::EINVAL },
 ];
 
 /// Without `SYS_`.
@@ -23,13 +23,17 @@ const fn name(constant: &'static str) -> &'static str {
 
 macro_rules! calls {
     ($($number:ident),* $(,)?) => {
-        &[$(Allowed { name: name(stringify!($number)), number: libc::$number, patterns: &[] }),*]
+        &[$(Allowed { name: name(stringify!($number)), number: libc::$number as u32, patterns: &[] }),*]
     };
 }
 
 macro_rules! when {
     ($number:ident, $patterns:expr) => {
-        Allowed { name: name(stringify!($number)), number: libc::$number, patterns: $patterns }
+        Allowed {
+            name: name(stringify!($number)),
+            number: libc::$number as u32,
+            patterns: $patterns,
+        }
     };
 }
 

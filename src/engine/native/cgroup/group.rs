@@ -65,8 +65,18 @@ impl Group {
         );
         match self.version {
             Version::V1 => {
+                // The limit with swap is never below the one without, so it goes first when both grow.
+                let now = files::number(&files::read(memory_dir, "memory.limit_in_bytes")?, None);
+                let grows = now.is_some_and(|now| now < limits.memory);
+                let with_swap =
+                    || files::set_if_there(memory_dir, "memory.memsw.limit_in_bytes", &memory);
+                if grows {
+                    with_swap()?;
+                }
                 files::set(memory_dir, "memory.limit_in_bytes", &memory)?;
-                files::set_if_there(memory_dir, "memory.memsw.limit_in_bytes", &memory)?;
+                if !grows {
+                    with_swap()?;
+                }
                 files::set(memory_dir, "memory.swappiness", "0")?;
                 files::set(cpu, "cpu.cfs_period_us", &CPU_PERIOD_US.to_string())?;
                 files::set(cpu, "cpu.cfs_quota_us", &quota.to_string())?;

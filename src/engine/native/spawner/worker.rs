@@ -147,6 +147,13 @@ impl<'a> Worker<'a> {
                 Ok((reply, pidfd)) => self.reply_with(&reply, Some(pidfd.as_fd()))?,
                 Err(e) => self.reply(&Reply::Failed { id, reason: e.to_string() })?,
             },
+            Request::Limit { id, limits } => {
+                let reply = match self.limit(id, &limits) {
+                    Ok(()) => Reply::Limited { id },
+                    Err(e) => Reply::NotLimited { id, reason: e.to_string() },
+                };
+                self.reply(&reply)?;
+            }
             Request::Kill { id } => {
                 if let Some(living) = self.living.get_mut(&id) {
                     living.killed = true;
@@ -222,6 +229,14 @@ impl<'a> Worker<'a> {
         self.living.insert(id, Living { pidfd, group, outer_id, killed: false });
         let uid = if self.user_namespace { template::INNER_ID } else { outer_id };
         Ok((Reply::Made { id, pid: pid.as_raw_pid().cast_unsigned(), uid }, for_service))
+    }
+
+    fn limit(&self, id: ContainerId, limits: &MakeLimits) -> io::Result<()> {
+        let gone = || io::Error::other("the container is gone");
+        let group = self.living.get(&id).ok_or_else(gone)?.group.as_ref();
+        // What stands in for a group was set for good.
+        let fixed = || io::Error::other("without cgroups limits can't be changed");
+        group.ok_or_else(fixed)?.limit(limits)
     }
 
     /// Reaps a container whose PID 1 has ended, and with it, by the kernel, everything inside.

@@ -1,0 +1,123 @@
+//! `GET /metrics`: what the service says of itself is what happened.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::{Engine, Service, host, until};
+
+/// Every metric by its name, with its samples by their whole names.
+pub struct Metrics {
+    names: BTreeSet<String>,
+    samples: BTreeMap<String, f64>,
+}
+
+impl Metrics {
+    pub fn of(service: &Service) -> Self {
+        let reply = service.get("/metrics").expect("an answer");
+        assert_eq!(reply.http, 200);
+        let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+        assert_eq!(reply.content_type, openmetrics);
+        let text = String::from_utf8(reply.body).expect("text");
+        assert!(text.ends_with("# EOF\n"), "{text}");
+        let name = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
+        let sample = |line: &str| {
+            let (name, value) = line.rsplit_once(' ')?;
+            Some((name.to_owned(), value.parse().expect("a number")))
+        };
+        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(sample);
+        Self { names: text.lines().filter_map(name).collect(), samples: samples.collect() }
+    }
+
+    pub fn sample(&self, name: &str) -> f64 {
+        self.samples.get(name).copied().unwrap_or_default()
+    }
+
+    /// One of its samples is not 0.
+    fn moved(&self, name: &str) -> bool {
+        let own = |sample: &str| {
+            let rest = sample.strip_prefix(name)?;
+            let rest = rest.split('{').next()?;
+            ["", "_total", "_count"].contains(&rest).then_some(())
+        };
+        self.samples.iter().any(|(sample, value)| *value != 0.0 && own(sample).is_some())
+    }
+}
+
+/// A metric that nothing moves is a promise that nothing keeps.
+fn every_metric_is_moved_by_a_real_run(engine: Engine) {
+    let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "1"), ("MAX_TIMEOUT", "30")];
+    let service = Service::start(engine, &settings);
+    assert_eq!(service.run(&json!({"script": "echo one"})).text(), "one\n");
+    service.refuse(&json!({"script": ""}));
+    let mark = "31.4159";
+    let post = [service.poster(), service.poster()];
+    std::thread::scope(|scope| {
+        for post in post {
+            scope.spawn(move || {
+                let request = json!({"script": format!("sleep {mark}"), "timeout": 5});
+                assert_eq!(post(&request).expect("an answer").ran().status(), "timed_out");
+            });
+        }
+        host::await_argument(mark);
+        // No pool makes containers yet; what counts it must count nothing.
+        let expected = |name: &str| !name.starts_with("oncebox_pool_");
+        until("every metric to move", Duration::from_secs(5), || {
+            let metrics = Metrics::of(&service);
+            metrics.names.iter().all(|name| metrics.moved(name) == expected(name)).then_some(())
+        });
+    });
+}
+
+/// Each execution counts once, by how it ended, and takes part in every phase.
+fn executions_are_counted_by_their_end(engine: Engine) {
+    let service = Service::start(engine, &[]);
+    let before = Metrics::of(&service);
+    service.run(&json!({"script": "exit 3"}));
+    service.run(&json!({"script": "kill -9 $$"}));
+    service.run(&json!({"script": "sleep 60", "timeout": 0.1}));
+    service.abandon(&json!({"script": "sleep 60"}), Duration::from_secs(1));
+    service.refuse(&json!({"script": "x", "timeout": 1e6}));
+    let grown = |metrics: &Metrics, name: &str| metrics.sample(name) - before.sample(name);
+    let teardown = r#"oncebox_phase_seconds_count{phase="teardown"}"#;
+    let after = until("the containers to be gone", Duration::from_secs(20), || {
+        let metrics = Metrics::of(&service);
+        (grown(&metrics, teardown) >= 4.0).then_some(metrics)
+    });
+    for (name, times) in [
+        (r#"oncebox_executions_total{status="completed"}"#, 1.0),
+        (r#"oncebox_executions_total{status="signaled"}"#, 1.0),
+        (r#"oncebox_executions_total{status="timed_out"}"#, 1.0),
+        (r#"oncebox_executions_total{status="cancelled"}"#, 1.0),
+        (r#"oncebox_refusals_total{code="limit_exceeded"}"#, 1.0),
+        (r#"oncebox_phase_seconds_count{phase="queued"}"#, 4.0),
+        (r#"oncebox_phase_seconds_count{phase="prepared"}"#, 4.0),
+        (r#"oncebox_phase_seconds_count{phase="ran"}"#, 3.0),
+        (teardown, 4.0),
+    ] {
+        assert_eq!(grown(&after, name), times, "{name}");
+    }
+    assert_eq!((after.sample("oncebox_running"), after.sample("oncebox_queue_length")), (0.0, 0.0));
+    // The time limit of one of them is where the time went.
+    let ran = grown(&after, r#"oncebox_phase_seconds_sum{phase="ran"}"#);
+    assert!((0.1..20.0).contains(&ran), "{ran}");
+}
+
+/// No text of a request may become a metric: its names would be the caller's, and without end.
+fn metrics_say_nothing_of_a_request(engine: Engine) {
+    let service = Service::start(engine, &[]);
+    let mark = "s3cret";
+    service.run(&json!({"script": format!("echo {mark}; exit 7"), "env": {"A": mark}}));
+    service.refuse(&json!({"script": "x", "image": format!("{mark}:1")}));
+    service.refuse(&json!({"script": "x", "language": mark}));
+    service.refuse(&json!({"script": "x", mark: mark}));
+    service.get(&format!("/{mark}")).expect("an answer").refused();
+    let text = service.get("/metrics").expect("an answer").body;
+    assert!(!String::from_utf8(text).expect("text").contains(mark));
+}
+
+on_both_engines! {
+    together: every_metric_is_moved_by_a_real_run, metrics_say_nothing_of_a_request;
+    alone: executions_are_counted_by_their_end
+}
