@@ -16,7 +16,8 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
-    ListContainersOptions, RemoveContainerOptions, UploadToContainerOptions,
+    ListContainersOptions, ListVolumesOptions, RemoveContainerOptions, RemoveVolumeOptions,
+    UploadToContainerOptions,
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
@@ -173,6 +174,22 @@ impl Daemon {
     pub(super) async fn volume(&self, name: &str) -> Result<(), DaemonError> {
         let request = VolumeCreateRequest { name: Some(name.into()), ..Default::default() };
         within("create volume", LOOK, self.docker.create_volume(request)).await.map(drop)
+    }
+
+    /// The volumes with this in their name that no container uses.
+    pub(super) async fn idle_volumes(&self, part: &str) -> Result<Vec<String>, DaemonError> {
+        let only = |value: &str| vec![value.to_owned()];
+        let filters =
+            HashMap::from([("name".into(), only(part)), ("dangling".into(), only("true"))]);
+        let options = ListVolumesOptions { filters: Some(filters) };
+        let found = within("list volumes", LOOK, self.docker.list_volumes(Some(options))).await?;
+        Ok(found.volumes.into_iter().flatten().map(|volume| volume.name).collect())
+    }
+
+    /// Removes a volume, unless a container uses it.
+    pub(super) async fn remove_volume(&self, name: &str) -> Result<(), DaemonError> {
+        let options = RemoveVolumeOptions { force: false };
+        within("remove volume", LOOK, self.docker.remove_volume(name, Some(options))).await
     }
 
     /// Unpacks a tar archive into a folder of a container.

@@ -33,7 +33,7 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
 use uuid::Uuid;
 
-use self::creation::{Created, Creator, NotCreated};
+use self::creation::{Created, Creator, Need, NotCreated};
 use self::daemon::Daemon;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
@@ -126,7 +126,9 @@ impl DockerEngine {
         };
         let remover = Remover::new(Arc::clone(&daemon), metrics);
         let this = This { instance: instance.clone(), owner };
-        let sweeper = tokio::spawn(sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this));
+        let volume = profile.guest_volume.clone();
+        let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
+        let sweeper = tokio::spawn(sweep);
         let images = Images::new(Arc::clone(&daemon), host.architecture);
         let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
@@ -155,10 +157,23 @@ impl DockerEngine {
         Ok(DockerVersion { server, api: self.api.to_string() })
     }
 
-    async fn make_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+    /// As [`Engine::make`], for a container that no client waits for yet: those that a client waits
+    /// for are made first.
+    ///
+    /// # Errors
+    /// As [`Engine::make`].
+    pub async fn make_ahead(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+        self.make_container(spec, Need::Ahead).await
+    }
+
+    async fn make_container(
+        &self,
+        spec: &ContainerSpec,
+        need: Need,
+    ) -> Result<Container, EngineError> {
         let facts = self.images.facts(&spec.image).await?;
         self.place_guest(&facts).await?;
-        let error = match self.assemble(spec, &facts).await {
+        let error = match self.assemble(spec, &facts, need).await {
             Ok(container) => return Ok(container),
             Err(error) => error,
         };
@@ -169,7 +184,7 @@ impl DockerEngine {
             NotCreated::Daemon(e) if e.refuses("start") => {
                 self.guest.doubt();
                 if self.place_guest(&facts).await? == Placed::Written {
-                    return Ok(self.assemble(spec, &facts).await?);
+                    return Ok(self.assemble(spec, &facts, need).await?);
                 }
             }
             _ => {}
@@ -181,10 +196,15 @@ impl DockerEngine {
         self.guest.ensure(&self.daemon, &self.creator, &self.profile, image).await
     }
 
-    async fn assemble(&self, spec: &ContainerSpec, image: &Facts) -> Result<Container, NotCreated> {
+    async fn assemble(
+        &self,
+        spec: &ContainerSpec,
+        image: &Facts,
+        need: Need,
+    ) -> Result<Container, NotCreated> {
         let uid = FIRST_UID + self.next_uid.fetch_add(1, Ordering::Relaxed) % UIDS;
         let wanted = self.profile.container(spec, image, uid);
-        let Created { guard, turn } = self.creator.create(wanted.clone()).await?;
+        let Created { guard, turn } = self.creator.create(wanted.clone(), need).await?;
         let name = guard.name();
         let (found, channel) =
             tokio::try_join!(self.daemon.inspect(name), self.daemon.attach(name))?;
@@ -240,7 +260,7 @@ impl Engine for DockerEngine {
         &'a self,
         spec: &'a ContainerSpec,
     ) -> BoxFuture<'a, Result<Container, EngineError>> {
-        self.make_container(spec).boxed()
+        self.make_container(spec, Need::Now).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

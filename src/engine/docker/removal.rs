@@ -65,9 +65,10 @@ impl Remover {
         self.known().contains(name)
     }
 
-    /// Removes a container that nobody holds, in the background.
-    pub(super) fn discard(self: &Arc<Self>, name: String) {
-        drop(self.guard(name));
+    /// Removes a container that nobody holds; returns when it is gone, or after many attempts.
+    pub(super) async fn discard(&self, name: String) {
+        self.known().insert(name.clone());
+        self.remove(name).await;
     }
 
     /// Tries once; true when the container is gone.
@@ -85,7 +86,7 @@ impl Remover {
         }
     }
 
-    async fn remove(self: Arc<Self>, name: String) {
+    async fn remove(&self, name: String) {
         let began = Instant::now();
         let mut pause = FIRST_PAUSE;
         for attempt in 1..=ATTEMPTS {
@@ -117,7 +118,8 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        self.remover.runtime.spawn(Arc::clone(&self.remover).remove(name));
+        let remover = Arc::clone(&self.remover);
+        self.remover.runtime.spawn(async move { remover.remove(name).await });
     }
 }
 
@@ -190,8 +192,7 @@ mod tests {
     #[tokio::test]
     async fn it_goes_on_until_the_container_is_gone() {
         let (mut fake, remover) = fake(&[500, 409, 503, 404, 204]).await;
-        remover.known().insert("x".into());
-        Arc::clone(&remover).remove("x".into()).await;
+        remover.discard("x".into()).await;
         assert!(!remover.knows("x"));
         assert_eq!(fake.heard().len(), 4);
     }

@@ -1,11 +1,13 @@
-//! Finding containers that nobody will remove any more.
+//! Finding what nobody will remove any more.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
+use futures_util::{StreamExt, stream};
 
 use super::daemon::Daemon;
+use super::guest_volume::GuestVolume;
 use super::removal::Remover;
 use super::request::{INSTANCE_LABEL, OWNER_LABEL};
 use crate::engine::owner::{Owner, Process, Standing};
@@ -17,19 +19,30 @@ const EVERY: Duration = Duration::from_secs(60);
 /// A container that was created that long ago and never started is abandoned, whoever made it.
 const NEVER_STARTED: Duration = Duration::from_secs(60);
 
-/// Sweeps now and every minute, for as long as it is polled.
-pub(super) async fn sweep(daemon: Arc<Daemon>, remover: Arc<Remover>, this: This) {
+/// Sweeps now and every minute, for as long as it is polled; once, when the leftovers are gone, the
+/// volumes that only they still used.
+pub(super) async fn sweep(
+    daemon: Arc<Daemon>,
+    remover: Arc<Remover>,
+    this: This,
+    guest_volume: String,
+) {
+    let mut first = true;
     loop {
         match daemon.list(OWNER_LABEL).await {
             Ok(containers) => {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
                 let found = containers.iter().filter_map(Found::read);
                 // Asked after the list came: what was in it and is unknown now has been removed.
-                for found in found.filter(|found| !remover.knows(found.name)) {
-                    if this.may_remove(&found, now, Process::look) {
-                        tracing::info!(container = found.name, "removing a leftover");
-                        remover.discard(found.name.to_owned());
-                    }
+                let unheld = found.filter(|found| !remover.knows(found.name));
+                let left = unheld.filter(|found| this.may_remove(found, now, Process::look));
+                let removals = stream::iter(left).for_each_concurrent(None, |found| {
+                    tracing::info!(container = found.name, "removing a leftover");
+                    remover.discard(found.name.to_owned())
+                });
+                removals.await;
+                if std::mem::take(&mut first) {
+                    GuestVolume::remove_others(&daemon, &guest_volume).await;
                 }
             }
             Err(error) => tracing::warn!(%error, "could not look for leftovers"),
