@@ -59,6 +59,15 @@ pub trait Engine: Send + Sync + 'static {
     fn make<'a>(&'a self, spec: &'a ContainerSpec)
     -> BoxFuture<'a, Result<Container, EngineError>>;
 
+    /// As [`Engine::make`], for a container that nobody waits for yet: where an engine can make only
+    /// so many at a time, those that somebody waits for go first.
+    fn make_ahead<'a>(
+        &'a self,
+        spec: &'a ContainerSpec,
+    ) -> BoxFuture<'a, Result<Container, EngineError>> {
+        self.make(spec)
+    }
+
     /// Resolves when this engine can never make a container again, so that the service has to be
     /// started anew; for most engines that is never.
     fn lost(&self) -> BoxFuture<'_, ()> {

@@ -81,7 +81,7 @@ impl Seat {
     }
 
     async fn make_ready(&self, recipe: &Recipe) -> Result<(Arc<Slot>, Option<u64>), EngineError> {
-        let mut container = self.pool.engine.make(&recipe.spec).await?;
+        let mut container = self.pool.engine.make_ahead(&recipe.spec).await?;
         let Some(ahead) = &recipe.ahead else {
             return Ok((Slot::new(container, recipe.spec.clone(), false), None));
         };

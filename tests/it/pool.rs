@@ -12,15 +12,18 @@ use crate::support::{Engine, Service, host, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A service whose pool of the base image is full.
 fn pooled(engine: Engine, settings: &[(&str, &str)]) -> Service {
-    let service = Service::start(engine, settings);
-    filled(&service);
+    filled(Service::start(engine, settings))
+}
+
+/// The service, once its pool is full.
+pub fn filled(service: Service) -> Service {
+    fill(&service);
     service
 }
 
 /// Waits until `/ready` says that every floor is reached.
-fn filled(service: &Service) {
+fn fill(service: &Service) {
     until("a full pool", PATIENCE, || {
         let reply = service.get("/ready").expect("an answer");
         let body: Value = serde_json::from_slice(&reply.body).expect("JSON");
@@ -107,7 +110,7 @@ fn what_does_not_fit_goes_one_step_back(engine: Engine) {
         (json!({"script": "print 'perl'", "language": "perl"}), "perl"),
         (json!({"script": "# coding: latin-1\nprint('ok')", "language": "python"}), "ok\n"),
     ] {
-        filled(&service);
+        fill(&service);
         let (started, waiting) = (count(&service, STARTED), count(&service, WAITING));
         assert_eq!(service.run(&request).text(), stdout);
         assert_eq!(count(&service, STARTED), started, "{request}");
@@ -118,7 +121,7 @@ fn what_does_not_fit_goes_one_step_back(engine: Engine) {
     let request = json!({"script": "console.log(typeof require, import.meta.url)",
                          "language": "node", "files": [module]});
     run_ahead(&service, &json!({"script": "1", "language": "node"}));
-    filled(&service);
+    fill(&service);
     let expected = "undefined file:///tmp/work/script.js\n";
     assert_eq!(service.run(&request).text(), expected);
 }
@@ -152,11 +155,11 @@ fn no_container_runs_two_scripts(engine: Engine) {
 fn limits_are_applied_to_a_container_that_waited(engine: Engine) {
     let settings = [("POOL_SIZE", "1"), ("MEMORY_LIMIT", "128m"), ("MAX_MEMORY_LIMIT", "512m")];
     let service = pooled(engine, &settings);
-    let fill = "head -c 200000000 /dev/zero | tail | wc -c";
+    let greedy = "head -c 200000000 /dev/zero | tail | wc -c";
     let run = |limits: Value| {
-        filled(&service);
+        fill(&service);
         let (misses, before) = (count(&service, MISSES), count(&service, STARTED));
-        let mut request = json!({"script": fill});
+        let mut request = json!({"script": greedy});
         request.as_object_mut().expect("an object").extend(
             limits.as_object().expect("an object").iter().map(|(k, v)| (k.clone(), v.clone())),
         );
@@ -171,13 +174,13 @@ fn limits_are_applied_to_a_container_that_waited(engine: Engine) {
     let (lowered, fresh) = run(json!({"memory_limit": "32m"}));
     assert_eq!((&lowered["status"], fresh), (&json!("out_of_memory"), false));
 
-    filled(&service);
+    fill(&service);
     let bomb = "i=0; while [ $i -lt 20 ]; do sleep 1 & i=$((i+1)); done; wait; echo end";
     let bombed = service.run(&json!({"script": bomb, "pids_limit": 10}));
     assert_eq!(bombed.0["limits_hit"], json!(["pids"]));
 
     // The size of a mounted /tmp stays, so this one is made for the request.
-    filled(&service);
+    fill(&service);
     let misses = count(&service, MISSES);
     let request = json!({"script": "df -k /tmp | awk 'END {print $2}'", "tmp_size": "8m"});
     assert_eq!(service.run(&request).text(), "8192\n");
@@ -195,14 +198,17 @@ pub fn guests(service: &Service, engine: Engine) -> Vec<u32> {
         Engine::Docker => {
             let ours = format!(":{}:", service.pid());
             let format = "{{.ID}} {{.Label \"org.oncebox.owner\"}}";
-            let lines = host::docker(&["ps", "--format", format]);
-            let ids = lines.iter().filter(|line| line.contains(&ours));
-            let pid = |line: &String| {
-                let id = line.split(' ').next().expect("an id");
-                let line = host::docker(&["inspect", "--format", "{{.State.Pid}}", id]);
-                line.first().and_then(|pid| pid.parse().ok())
+            let lines = host::docker(&["ps", "--no-trunc", "--format", format]);
+            let ids: Vec<&str> = lines
+                .iter()
+                .filter(|line| line.contains(&ours))
+                .filter_map(|line| line.split(' ').next())
+                .collect();
+            let is_in_one = |pid: &u32| {
+                let cgroup = host::proc(*pid, "cgroup").unwrap_or_default();
+                ids.iter().any(|id| cgroup.contains(id))
             };
-            ids.filter_map(pid).collect()
+            host::pids().into_iter().filter(is_guest).filter(is_in_one).collect()
         }
     }
 }
@@ -213,7 +219,7 @@ fn one_that_dies_while_it_waits_is_replaced(engine: Engine) {
         until("the death to be noticed", PATIENCE, || {
             (count(&service, "oncebox_pool_died_total") == times).then_some(())
         });
-        filled(&service);
+        fill(&service);
     };
     let misses = count(&service, MISSES);
     let waiting = guests(&service, engine);
@@ -262,7 +268,7 @@ fn a_new_spawner_fills_the_pool_again() {
             let answer = service.run(&json!({"script": format!("echo {n}")}));
             assert_eq!(answer.text(), format!("{n}\n"));
         }
-        filled(&service);
+        fill(&service);
     }
 }
 

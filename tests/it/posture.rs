@@ -9,13 +9,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
-use rustix::process::Signal;
 use serde_json::json;
 
-use crate::clean::spawner_of;
-use crate::support::{Engine, Service, host, until};
+use crate::pool;
+use crate::support::{Engine, Service, host};
 
 /// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine or kernel
 /// it runs on, or who it is; the last are shown in a form of their own.
@@ -354,7 +352,8 @@ fn guest_of(script: u32) -> u32 {
 
 fn every_field_is_as_written(engine: Engine) {
     let mark = format!("5{}{}", engine as u8, std::process::id());
-    let service = Service::start(engine, &[]);
+    // Made for the request: the other half looks at what was made ahead.
+    let service = Service::start(engine, &[("POOL_SIZE", "0")]);
     std::thread::scope(|scope| {
         let run = scope
             .spawn(|| service.run(&json!({"script": format!("exec sleep {mark}"), "timeout": 4})));
@@ -378,79 +377,17 @@ fn expect(engine: Engine, who: &str, found: &str) {
     });
 }
 
-fn is_guest(pid: &u32) -> bool {
-    host::status(*pid, "NSpid").is_some_and(|inner| inner.ends_with("\t1"))
-        && host::proc_link(*pid, "exe").is_some_and(|exe| exe.contains("oncebox-guest"))
-}
-
-/// A container waits for its job while its service is stopped between having it made and handing
-/// the job over. Where the service was faster or slower than that, another container is tried. The
-/// script sleeps, so that a guest that has its job is known by its child.
+/// A container that waits for its script, and the interpreter in it that waits to read it.
 fn a_waiting_container_is_as_written(engine: Engine) {
-    let service = Service::start(engine, &[]);
-    let caught = (0..20).find_map(|_| {
-        std::thread::scope(|scope| {
-            let request = || scope.spawn(|| service.run(&json!({"script": "sleep 1"})));
-            let (run, guest) = match engine {
-                Engine::Native => held_native_guest(&service, request),
-                Engine::Docker => held_docker_guest(&service, request),
-            };
-            let found = guest.and_then(waiting_posture);
-            host::signal(service.pid(), Signal::CONT);
-            assert_eq!(run.join().expect("an answer").status(), "completed");
-            found
-        })
-    });
-    expect(engine, "waiting", &caught.expect("a waiting container within twenty tries"));
-}
-
-/// The spawner is held until the service has asked it for a container, which shows in a descriptor
-/// more; then the service is held, and the spawner makes the container.
-fn held_native_guest<T>(service: &Service, request: impl FnOnce() -> T) -> (T, Option<u32>) {
-    let spawner = spawner_of(service);
-    let open = || fs::read_dir(format!("/proc/{}/fd", service.pid())).map_or(0, Iterator::count);
-    host::signal(spawner, Signal::STOP);
-    let before = open();
-    let run = request();
-    until("a request to the spawner", Duration::from_secs(10), || (open() > before).then_some(()));
-    host::signal(service.pid(), Signal::STOP);
-    host::signal(spawner, Signal::CONT);
-    let began = Instant::now();
-    let guest = until("a guest, or the certainty that none was asked for", Duration::MAX, || {
-        let guest = host::descendants(spawner).into_iter().find(is_guest);
-        (guest.is_some() || began.elapsed() > Duration::from_secs(1)).then_some(guest)
-    });
-    (run, guest)
-}
-
-/// A daemon takes its time, so the service is held as soon as there is a guest.
-fn held_docker_guest<T>(service: &Service, request: impl FnOnce() -> T) -> (T, Option<u32>) {
-    let others = host::pids();
-    let run = request();
-    let in_docker = |pid: &u32| {
-        is_guest(pid) && host::proc(*pid, "cgroup").is_some_and(|group| group.contains("/docker/"))
-    };
-    let guest = until("a new guest", Duration::from_secs(20), || {
-        host::pids().difference(&others).copied().find(in_docker)
-    });
-    host::signal(service.pid(), Signal::STOP);
-    (run, Some(guest))
-}
-
-/// The posture of a guest that has come to rest without a job; `None` when it has one.
-fn waiting_posture(guest: u32) -> Option<String> {
-    let state = || host::status(guest, "State").filter(|_| host::descendants(guest).is_empty());
-    let mut last = None;
-    until("a guest at rest", Duration::from_secs(10), || {
-        let Some(state) = state() else { return Some(None) };
-        let now = state.starts_with('S').then(|| posture(guest));
-        let rests = now.is_some() && now == last;
-        last = now.clone();
-        rests.then_some(now)
-    })
+    let service = pool::filled(Service::start(engine, &[("POOL_SIZE", "1")]));
+    let guests = pool::guests(&service, engine);
+    let [guest] = guests[..] else { panic!("one container waits: {guests:?}") };
+    let interpreters = host::descendants(guest);
+    let [interpreter] = interpreters[..] else { panic!("one process waits: {interpreters:?}") };
+    expect(engine, "waiting", &posture(guest));
+    expect(engine, "interpreter", &posture(interpreter));
 }
 
 on_both_engines! {
-    together: every_field_is_as_written;
-    alone: a_waiting_container_is_as_written
+    together: every_field_is_as_written, a_waiting_container_is_as_written
 }

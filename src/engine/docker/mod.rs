@@ -157,15 +157,6 @@ impl DockerEngine {
         Ok(DockerVersion { server, api: self.api.to_string() })
     }
 
-    /// As [`Engine::make`], for a container that no client waits for yet: those that a client waits
-    /// for are made first.
-    ///
-    /// # Errors
-    /// As [`Engine::make`].
-    pub async fn make_ahead(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
-        self.make_container(spec, Need::Ahead).await
-    }
-
     async fn make_container(
         &self,
         spec: &ContainerSpec,
@@ -261,6 +252,13 @@ impl Engine for DockerEngine {
         spec: &'a ContainerSpec,
     ) -> BoxFuture<'a, Result<Container, EngineError>> {
         self.make_container(spec, Need::Now).boxed()
+    }
+
+    fn make_ahead<'a>(
+        &'a self,
+        spec: &'a ContainerSpec,
+    ) -> BoxFuture<'a, Result<Container, EngineError>> {
+        self.make_container(spec, Need::Ahead).boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {

@@ -61,9 +61,11 @@ impl Residue {
         }
     }
 
-    /// All is gone but Docker's records of containers that have ended.
+    /// All is gone but Docker's records of containers in which nothing runs: those that have ended,
+    /// and those that were being made and never started.
     pub fn ended(&self) {
-        settle(|| left(&suite()).into_iter().filter(|thing| !thing.contains(" exited ")).collect());
+        let is_record = |thing: &String| thing.contains(" exited ") || thing.contains(" created ");
+        settle(|| left(&suite()).into_iter().filter(|thing| !is_record(thing)).collect());
     }
 
     /// What this suite's services hold now, or have left behind.
