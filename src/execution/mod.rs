@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::engine::{Engine, EngineError, ImageError, Job, RunEnd, RunError};
-use crate::pool::{Floor, Need, Pool};
+use crate::pool::{Floor, Need, Pool, Taken};
 use crate::registry::{Reference, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions, Caller};
@@ -180,12 +180,13 @@ impl Executor {
         let mut tries = 1..=TRIES;
         loop {
             let last = tries.next().is_none_or(|n| n == TRIES);
-            let taken = unless(cancel, self.pool.take(need)).await??;
-            job.head.prestarted = taken.prestarted;
+            let Taken { container, prestarted, refill: _refill } =
+                unless(cancel, self.pool.take(need)).await??;
+            job.head.prestarted = prestarted;
             let prepared = Instant::now();
             let running = self.metrics.run();
             let mut output = Output::new(output_cap);
-            match taken.container.run(&job, cancel, &mut output).await {
+            match container.run(&job, cancel, &mut output).await {
                 Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
                 Err(RunError { error, started }) => {
                     running.failed();

@@ -7,6 +7,7 @@
 
 mod demand;
 mod floors;
+mod refill;
 mod seat;
 mod slot;
 mod stock;
@@ -29,6 +30,7 @@ pub use floors::Floor;
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
 use crate::registry::Image;
 use crate::telemetry::metrics::{Hit, Metrics};
+use refill::Refill;
 use slot::Slot;
 use stock::Stock;
 
@@ -93,6 +95,8 @@ pub struct Taken {
     pub container: Container,
     /// Its interpreter waits for the script.
     pub prestarted: bool,
+    /// To be dropped when the script has ended; `None` for a container made now.
+    pub refill: Option<Refill>,
 }
 
 /// Containers with the same key can stand in for each other.
@@ -204,11 +208,12 @@ impl Pool {
             self.stock().asked(&key, &need.recipe, Instant::now());
             self.grow(&key);
             while let Some((slot, container, started)) = self.pop(&key, need.spec.tmp) {
+                let refill = Refill::of(Arc::clone(&slot));
                 match adapt(container, &slot.spec, &need.spec).await {
                     Ok(container) => {
                         self.metrics.pool_hit(if started { Hit::Started } else { Hit::Waiting });
                         self.metrics.pool_age(slot.age());
-                        return Ok(Taken { container, prestarted: started });
+                        return Ok(Taken { container, prestarted: started, refill: Some(refill) });
                     }
                     Err(error) => tracing::debug!(%error, "a waiting container can't be used"),
                 }
@@ -216,7 +221,7 @@ impl Pool {
             self.metrics.pool_miss();
         }
         let container = self.make_now(&need.spec).await?;
-        Ok(Taken { container, prestarted: false })
+        Ok(Taken { container, prestarted: false, refill: None })
     }
 
     /// The best that waits: one with its interpreter started, else one whose guest waits, else one

@@ -52,16 +52,22 @@ impl Slot {
         Arc::new(Self { place, left, spec, prestarted: false, born })
     }
 
-    /// The container, if it is still there and still alive.
+    /// The container, if it is still there and still alive. Its seat learns of it by
+    /// [`Slot::tell`].
     pub(super) fn take(&self) -> Option<Container> {
         let mut container = self.empty(Left::Taken)?;
         let mut nobody = Context::from_waker(Waker::noop());
-        let alive = container.poll_lost(&mut nobody).is_pending();
-        if !alive {
-            *self.lock() = Place::Empty(Left::Died);
+        if container.poll_lost(&mut nobody).is_pending() {
+            return Some(container);
         }
+        *self.lock() = Place::Empty(Left::Died);
+        self.tell();
+        None
+    }
+
+    /// Tells the seat that its container is gone, so that it makes another.
+    pub(super) fn tell(&self) {
         self.left.notify_one();
-        alive.then_some(container)
     }
 
     /// Takes the container out, and says why.
