@@ -118,8 +118,8 @@ pub struct ResultContent {
 #[error("{error}")]
 pub struct RunError {
     pub error: EngineError,
-    /// The script may have begun. Otherwise nothing of it has run, and another container may take
-    /// the job.
+    /// Something of the script was heard. Otherwise another container may take the job: whatever a
+    /// script has done in its first moment went with its container.
     pub started: bool,
 }
 

@@ -296,7 +296,7 @@ async fn a_container_that_is_not_as_asked_is_killed(
         guest.say(&report).await;
     }
     drop(guest);
-    let hold = Box::new(Held { gone: gone.clone(), usage: None });
+    let hold = Box::new(Held { gone: gone.clone(), usage: None, limits_stay: false });
     let refused = Container::ready(channel, hold, |_| Err("uid is 0".into())).await;
     let error = refused.err().unwrap().to_string();
     assert!(error.contains(reason), "{error}");

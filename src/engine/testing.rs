@@ -19,10 +19,15 @@ pub(crate) fn pair() -> (Channel, Guest) {
 /// A container whose guest has reported ready, its guest, and a token that is cancelled when the
 /// container has been killed.
 pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, CancellationToken) {
+    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false }).await
+}
+
+/// The same, held like this.
+pub(crate) async fn container_of(held: Held) -> (Container, Guest, CancellationToken) {
     let (channel, mut guest) = pair();
-    let gone = CancellationToken::new();
+    let gone = held.gone.clone();
     guest.say(&Report::Ready(Posture::default())).await;
-    let hold = Box::new(Held { gone: gone.clone(), usage });
+    let hold = Box::new(held);
     let container = Container::ready(channel, hold, |_| Ok(())).await;
     let Ok(container) = container else { panic!("the guest was ready") };
     (container, guest, gone)
@@ -32,6 +37,8 @@ pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, Cancel
 pub(crate) struct Held {
     pub(crate) gone: CancellationToken,
     pub(crate) usage: Option<Usage>,
+    /// It can't be given other limits.
+    pub(crate) limits_stay: bool,
 }
 
 impl Drop for Held {
@@ -42,7 +49,8 @@ impl Drop for Held {
 
 impl Hold for Held {
     fn limit<'a>(&'a mut self, _spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
-        async move { Ok(()) }.boxed()
+        let stay = self.limits_stay;
+        async move { if stay { Err(EngineError::Make("busy".into())) } else { Ok(()) } }.boxed()
     }
 
     fn finished(self: Box<Self>) {}

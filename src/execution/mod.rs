@@ -29,7 +29,7 @@ use outcome::{Outcome, Timings};
 use output::Output;
 use request::Execution;
 
-/// In how many containers a job is tried at the most, as long as nothing of its script has run.
+/// In how many containers a job is tried at the most, as long as nothing of its script was heard.
 const TRIES: u32 = 3;
 
 /// Runs executions in containers of one pool.
@@ -169,7 +169,7 @@ impl Executor {
     }
 
     /// Runs a job in a container of its own. A container that is lost before anything of the script
-    /// has run is replaced by another.
+    /// was heard is replaced by another.
     async fn run_job(
         &self,
         mut job: Job,

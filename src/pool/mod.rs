@@ -185,6 +185,12 @@ impl Pool {
         &self.engine
     }
 
+    /// Keeps count of what waits.
+    fn note(&self) {
+        let waiting = self.waiting().containers;
+        self.metrics.pool_waiting(i64::try_from(waiting).unwrap_or(i64::MAX));
+    }
+
     /// What waits now. An image that can't be found holds nothing up.
     #[must_use]
     pub fn waiting(&self) -> Waiting {
@@ -207,7 +213,7 @@ impl Pool {
             let key = Key::of(&need.recipe);
             self.stock().asked(&key, &need.recipe, Instant::now());
             self.grow(&key);
-            while let Some((slot, container, started)) = self.pop(&key, need.spec.tmp) {
+            if let Some((slot, container, started)) = self.pop(&key, need.spec.tmp) {
                 let refill = Refill::of(Arc::clone(&slot));
                 match adapt(container, &slot.spec, &need.spec).await {
                     Ok(container) => {
@@ -215,6 +221,7 @@ impl Pool {
                         self.metrics.pool_age(slot.age());
                         return Ok(Taken { container, prestarted: started, refill: Some(refill) });
                     }
+                    // The next one would refuse as well.
                     Err(error) => tracing::debug!(%error, "a waiting container can't be used"),
                 }
             }
@@ -257,11 +264,12 @@ impl Pool {
     pub async fn close(&self) {
         self.closed.cancel();
         self.seats.close();
-        let waiting = self.stock().clear();
-        drop(waiting);
+        // The second time for what was put there in between.
+        drop(self.stock().clear());
         if timeout(CLOSE, self.seats.wait()).await.is_err() {
             tracing::error!(seats = self.seats.len(), "the pool did not close in time");
         }
+        drop(self.stock().clear());
     }
 
     fn stock(&self) -> MutexGuard<'_, Stock> {

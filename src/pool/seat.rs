@@ -71,12 +71,8 @@ impl Seat {
         drop(turn);
         let took = began.elapsed();
         self.pool.metrics.pool_made(took);
-        let waiting = {
-            let mut stock = self.pool.stock();
-            stock.put(&self.key, Arc::clone(&slot), Made { took, memory });
-            stock.waiting().0
-        };
-        self.pool.tell_waiting(waiting);
+        self.pool.stock().put(&self.key, Arc::clone(&slot), Made { took, memory });
+        self.pool.note();
         Ok(slot)
     }
 
@@ -95,12 +91,8 @@ impl Seat {
 
     async fn wait(&self, slot: &Arc<Slot>) {
         let left = slot.left(&self.pool.times, || self.is_wanted()).await;
-        let waiting = {
-            let mut stock = self.pool.stock();
-            stock.remove(&self.key, slot);
-            stock.waiting().0
-        };
-        self.pool.tell_waiting(waiting);
+        self.pool.stock().remove(&self.key, slot);
+        self.pool.note();
         match left {
             Left::Taken => {}
             Left::Died => {
@@ -109,12 +101,6 @@ impl Seat {
             }
             Left::Expired => self.pool.metrics.pool_expired(),
         }
-    }
-}
-
-impl Pool {
-    fn tell_waiting(&self, waiting: usize) {
-        self.metrics.pool_waiting(i64::try_from(waiting).unwrap_or(i64::MAX));
     }
 }
 

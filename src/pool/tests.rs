@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::testing::recipe;
 use super::*;
-use crate::engine::testing::{Guest, container};
+use crate::engine::testing::{Guest, Held, container_of};
 use crate::engine::{EngineName, ImageError};
 use crate::registry::Reference;
 
@@ -24,6 +24,7 @@ struct Stage {
     guests: Mutex<HashMap<usize, (Guest, CancellationToken)>>,
     changed: Notify,
     no_interpreter: bool,
+    limits_stay: bool,
 }
 
 impl Stage {
@@ -71,7 +72,9 @@ impl Engine for Handle {
                 return Err(EngineError::Unavailable("away".into()));
             }
             let number = stage.made.fetch_add(1, Ordering::Relaxed);
-            let (container, guest, gone) = container(None).await;
+            let gone = CancellationToken::new();
+            let held = Held { gone, usage: None, limits_stay: stage.limits_stay };
+            let (container, guest, gone) = container_of(held).await;
             let kept = Arc::clone(&stage);
             tokio::spawn(async move {
                 let mut guest = guest;
@@ -201,6 +204,21 @@ async fn a_tmp_of_another_size_takes_a_container_of_its_own() {
     let mut other = need("a", Some(SHELL));
     other.spec.memory += 4096;
     assert!(pool.take(&other).await.unwrap().prestarted);
+}
+
+#[tokio::test]
+async fn limits_that_can_t_be_changed_take_one_fresh_container_and_spare_the_others() {
+    let (pool, stage) = pool(Stage { limits_stay: true, ..Stage::default() });
+    keep(&pool, 3);
+    filled(&pool, 3).await;
+    let mut other = need("a", Some(SHELL));
+    other.spec.memory += 4096;
+    let taken = pool.take(&other).await.unwrap();
+    assert!(!taken.prestarted, "it was made now");
+    assert_eq!(pool.waiting().containers, 2);
+    drop(taken);
+    filled(&pool, 3).await;
+    assert_eq!(stage.made(), 5);
 }
 
 #[tokio::test]
