@@ -3,12 +3,15 @@
 
 use std::time::{Duration, Instant};
 
+use super::refill::HEAD_START;
+
 /// The span over which arrivals are averaged: short, so that a burst is followed at once.
 const SPAN: Duration = Duration::from_secs(2);
 /// After a request, one container waits for the next for this long.
 const REMEMBERED: Duration = Duration::from_secs(60);
-/// Arrivals are not evenly spread, so more wait than the average asks for.
-const MARGIN: f64 = 2.0;
+/// Arrivals are not evenly spread: as many standard deviations of a Poisson distribution more wait
+/// than the average asks for.
+const DEVIATIONS: f64 = 4.0;
 /// Before the first one is made.
 const FIRST_GUESS: Duration = Duration::from_millis(100);
 
@@ -40,12 +43,13 @@ impl Demand {
     }
 
     /// How many should wait now: at least `floor`; one for a while after a request; and as many as
-    /// are asked for, on average, in the time that it takes to make one.
+    /// are asked for, but for rare bursts, in the time from one being taken to another being made.
     pub(super) fn target(&self, floor: usize, now: Instant) -> usize {
         let since = self.last.map(|last| now.saturating_duration_since(last));
         let remembered = usize::from(since.is_some_and(|since| since < REMEMBERED));
-        let while_making = self.rate_at(now) * self.make.as_secs_f64() * MARGIN;
-        floor.max(remembered).max(while_making.floor() as usize)
+        let average = self.rate_at(now) * (self.make + HEAD_START).as_secs_f64();
+        let with_bursts = average + DEVIATIONS * average.sqrt();
+        floor.max(remembered).max(with_bursts.floor() as usize)
     }
 
     /// Nobody has asked for so long that nothing need be remembered.
@@ -83,8 +87,8 @@ mod tests {
     fn the_target_follows_arrivals_and_the_time_to_make_one() {
         let ms = Duration::from_millis;
         assert_eq!(target(1, ms(10), 0), 1);
-        assert!((3..=5).contains(&target(200, ms(10), 0)));
-        assert!((11..=14).contains(&target(20, ms(300), 0)));
+        assert!((8..=10).contains(&target(200, ms(10), 0)));
+        assert!((14..=18).contains(&target(20, ms(300), 0)));
         assert_eq!(target(1, ms(10), 5), 5);
     }
 

@@ -120,7 +120,8 @@ pub struct Pool {
     engine: Arc<dyn Engine>,
     metrics: Arc<Metrics>,
     stock: Mutex<Stock>,
-    /// Containers being made ahead at a time: more would slow down the scripts that run.
+    /// Containers being made ahead at a time: making one is half waiting for the kernel, so fewer
+    /// would leave cores idle, and more would only slow down the scripts that run.
     turns: Semaphore,
     /// Where seats live, whichever thread asks for them.
     runtime: Handle,
@@ -168,7 +169,7 @@ impl Pool {
             engine,
             metrics,
             stock: Mutex::new(Stock::new(budget.unwrap_or_default())),
-            turns: Semaphore::new(cores.max(2)),
+            turns: Semaphore::new(cores.max(2) * 2),
             runtime: Handle::current(),
             seats: TaskTracker::new(),
             closed: CancellationToken::new(),

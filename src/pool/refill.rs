@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use super::slot::Slot;
 
 /// A script that takes longer than this is not made faster by waiting.
-const HEAD_START: Duration = Duration::from_millis(3);
+pub(super) const HEAD_START: Duration = Duration::from_millis(3);
 
 /// Holds a place's refill back until this is dropped, or for a head start at the most: making a
 /// container takes the processor longer than a short script runs, and the two would only slow each

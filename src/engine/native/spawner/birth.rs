@@ -14,7 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, Signal, chdir, pivot_root, set_dumpable_behavior,
-    set_parent_process_death_signal, setpriority_process, setrlimit,
+    set_parent_process_death_signal, setrlimit,
 };
 use rustix::system::sethostname;
 use rustix::thread::{
@@ -43,8 +43,6 @@ pub const NAMESPACES: i32 = libc::CLONE_NEWPID
 /// Everything the new process needs from its spawner.
 pub struct Plan<'a> {
     pub privilege: Privilege,
-    /// Of the container's processes; the spawner's own may be lower.
-    pub priority: i32,
     pub guest: BorrowedFd<'a>,
     pub seccomp: &'a Program,
     /// Directories of the machine that the image `host` shows.
@@ -181,7 +179,6 @@ fn hide() -> Result<(), Failed> {
 }
 
 fn limits(plan: &Plan<'_>) -> Result<(), Failed> {
-    setpriority_process(None, plan.priority).step("priority")?;
     if plan.group.is_none() {
         // Not what a cgroup does, but counted by user namespace, so it ends a fork bomb.
         let pids = Some(u64::from(plan.pids));

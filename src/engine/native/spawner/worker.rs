@@ -7,8 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use oncebox_guest::wire::Usage;
 use rustix::event::{Timespec, epoll};
 use rustix::process::{
-    Signal, WaitId, WaitIdOptions, getegid, geteuid, getgroups, getpriority_process,
-    pidfd_send_signal, setpriority_process, waitid,
+    Signal, WaitId, WaitIdOptions, getegid, geteuid, getgroups, pidfd_send_signal, waitid,
 };
 
 use super::birth::{self, Plan};
@@ -23,9 +22,6 @@ use crate::engine::owner::Owner;
 /// The event key of the connection; containers count from 1.
 const CONNECTION: u64 = 0;
 
-/// How much nicer the spawner is than its containers.
-const STEP: i32 = 5;
-
 /// How long a group that is still busy waits for the next try.
 const BUSY_RETRY: Timespec = Timespec { tv_sec: 0, tv_nsec: 2_000_000 };
 
@@ -34,8 +30,6 @@ pub struct Worker<'a> {
     connection: &'a OwnedFd,
     events: OwnedFd,
     privilege: Privilege,
-    /// Of the processes in containers (setpriority(2)); our own may be lower.
-    priority: i32,
     user_namespace: bool,
     programs: Vec<&'static str>,
     guest: OwnedFd,
@@ -81,7 +75,6 @@ impl<'a> Worker<'a> {
         // Above the numbers that the guest's own descriptors get.
         let guest = rustix::io::fcntl_dupfd_cloexec(&guest, 64)?;
         let privilege = enter_namespaces()?;
-        let priority = step_back()?;
         let programs = template::enter(privilege)?;
         let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let key = epoll::EventData::new_u64(CONNECTION);
@@ -90,7 +83,6 @@ impl<'a> Worker<'a> {
             connection,
             events,
             privilege,
-            priority,
             user_namespace: may_have_user_namespace(privilege)?,
             programs,
             guest,
@@ -211,7 +203,6 @@ impl<'a> Worker<'a> {
         let counters = group.as_ref().map_or([const { None }; 5], Group::counters);
         let plan = Plan {
             privilege: self.privilege,
-            priority: self.priority,
             guest: self.guest.as_fd(),
             seccomp: &self.seccomp,
             programs: &self.programs,
@@ -333,16 +324,6 @@ fn groups(owner: &Owner) -> io::Result<Tree> {
     let layout = cgroup::discover(&mountinfo, &own).map_err(io::Error::other)?;
     cgroup::sweep(&layout, owner)?;
     Tree::open(&layout, owner).map_err(io::Error::other)
-}
-
-/// Scripts that run go before containers that are being made, where this process may give its
-/// children the usual priority back (setpriority(2)). Answers the usual one.
-fn step_back() -> io::Result<i32> {
-    let usual = getpriority_process(None)?;
-    if setpriority_process(None, usual - 1).is_ok() {
-        setpriority_process(None, usual + STEP)?;
-    }
-    Ok(usual)
 }
 
 /// A mount namespace of its own, and for an ordinary user the user namespace that allows it.
