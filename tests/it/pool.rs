@@ -263,7 +263,12 @@ fn custom_pools_wait_as_well(engine: Engine) {
 fn a_new_spawner_fills_the_pool_again() {
     let service = pooled(Engine::Native, &[("POOL_SIZE", "3")]);
     for _ in 0..3 {
-        host::signal(spawner_of(&service), Signal::KILL);
+        let spawner = spawner_of(&service);
+        host::signal(spawner, Signal::KILL);
+        // Its containers die with it, and what runs in one by then is lost.
+        until("the spawner's end", PATIENCE, || {
+            host::proc(spawner, "stat").is_none_or(|stat| stat.contains(") Z ")).then_some(())
+        });
         for n in 0..10 {
             let answer = service.run(&json!({"script": format!("echo {n}")}));
             assert_eq!(answer.text(), format!("{n}\n"));
