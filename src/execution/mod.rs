@@ -145,7 +145,7 @@ impl Executor {
         let admitted = Instant::now();
         self.metrics.phase(Phase::Queued, admitted - arrived);
         let reference = execution.image.as_ref().unwrap_or(&self.base_image);
-        let image = unless(cancel, self.engine().image(reference)).await??;
+        let image = unless(cancel, self.pool.image(reference)).await??;
         let job = job::compose(&execution, &image, &limits)?;
         let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
         let Ran { prepared, running, end, output } = self

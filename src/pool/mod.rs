@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 pub use floors::Floor;
 
-use crate::engine::{Container, ContainerSpec, Engine, EngineError};
-use crate::registry::Image;
+use crate::engine::{Container, ContainerSpec, Engine, EngineError, ImageError};
+use crate::registry::{Image, Reference};
 use crate::telemetry::metrics::{Hit, Metrics};
 use refill::Refill;
 use slot::Slot;
@@ -249,14 +249,33 @@ impl Pool {
         None
     }
 
+    /// The image behind a reference, as its engine would run it now.
+    ///
+    /// # Errors
+    /// As [`Engine::image`]; an engine that is away is given a few seconds to come back.
+    pub async fn image(&self, reference: &Reference) -> Result<Image, ImageError> {
+        let is_away =
+            |error: &ImageError| matches!(error, ImageError::Engine(EngineError::Unavailable(_)));
+        self.patiently(is_away, || self.engine.image(reference)).await
+    }
+
     async fn make_now(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
+        let is_away = |error: &EngineError| matches!(error, EngineError::Unavailable(_));
+        self.patiently(is_away, || self.engine.make(spec)).await
+    }
+
+    async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
+        &self,
+        is_away: impl Fn(&E) -> bool,
+        attempt: impl Fn() -> F,
+    ) -> Result<T, E> {
         let began = Instant::now();
         loop {
-            match self.engine.make(spec).await {
-                Err(EngineError::Unavailable(_)) if began.elapsed() < self.times.patience => {
+            match attempt().await {
+                Err(error) if is_away(&error) && began.elapsed() < self.times.patience => {
                     sleep(PAUSE).await;
                 }
-                made => return made,
+                result => return result,
             }
         }
     }

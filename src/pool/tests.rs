@@ -10,9 +10,8 @@ use tokio::sync::Notify;
 
 use super::testing::recipe;
 use super::*;
+use crate::engine::EngineName;
 use crate::engine::testing::{Guest, Held, container_of};
-use crate::engine::{EngineName, ImageError};
-use crate::registry::Reference;
 
 /// Makes containers whose guests answer an order to start an interpreter, and keeps count.
 #[derive(Default)]
@@ -20,6 +19,8 @@ struct Stage {
     made: AtomicUsize,
     /// So many makings fail first, because the engine is away.
     away: AtomicUsize,
+    /// The same for looking an image up.
+    image_away: AtomicUsize,
     /// By number, in the order in which they were made.
     guests: Mutex<HashMap<usize, (Guest, CancellationToken)>>,
     changed: Notify,
@@ -28,6 +29,14 @@ struct Stage {
 }
 
 impl Stage {
+    fn present(away: &AtomicUsize) -> Result<(), EngineError> {
+        let one_less = |n: usize| n.checked_sub(1);
+        match away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less) {
+            Ok(_) => Err(EngineError::Unavailable("away".into())),
+            Err(_) => Ok(()),
+        }
+    }
+
     fn made(&self) -> usize {
         self.made.load(Ordering::Relaxed)
     }
@@ -57,7 +66,8 @@ impl Engine for Handle {
 
     fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
         let image = Image { reference: reference.clone(), digest: None, env: Vec::new() };
-        async { Ok(image) }.boxed()
+        let present = Stage::present(&self.0.image_away);
+        async { present.map(|()| image).map_err(ImageError::from) }.boxed()
     }
 
     fn make<'a>(
@@ -67,10 +77,7 @@ impl Engine for Handle {
         let stage = Arc::clone(&self.0);
         let has_interpreter = !stage.no_interpreter && spec.image.reference.repository() != "x";
         async move {
-            let away = |n: usize| n.checked_sub(1);
-            if stage.away.fetch_update(Ordering::Relaxed, Ordering::Relaxed, away).is_ok() {
-                return Err(EngineError::Unavailable("away".into()));
-            }
+            Stage::present(&stage.away)?;
             let number = stage.made.fetch_add(1, Ordering::Relaxed);
             let gone = CancellationToken::new();
             let held = Held { gone, usage: None, limits_stay: stage.limits_stay };
@@ -253,6 +260,8 @@ async fn requests_wait_a_little_for_an_engine_that_comes_back() {
     let stage = Stage { away: AtomicUsize::new(2), ..Stage::default() };
     let (pool, stage) = pool_with(stage, Times { patience, ..TIMES });
     assert!(pool.take(&need("a", None)).await.is_ok());
+    stage.image_away.store(2, Ordering::Relaxed);
+    assert!(pool.image(&"a".parse().unwrap()).await.is_ok());
     stage.away.store(usize::MAX, Ordering::Relaxed);
     let gone = pool.take(&need("b", None)).await.unwrap_err();
     assert!(matches!(gone, EngineError::Unavailable(_)));

@@ -331,6 +331,13 @@ impl From<DaemonError> for EngineError {
             DaemonError::Refused { status: 503, .. } | DaemonError::Unreachable { .. } => {
                 Self::Unavailable(text)
             }
+            // Only what is asked for can make these fail for good; in anything else it is the
+            // daemon that is in trouble, or on its way down.
+            DaemonError::Refused { call, status: 500.., .. }
+                if !matches!(call, "create" | "start" | "update") =>
+            {
+                Self::Unavailable(text)
+            }
             DaemonError::Slow { .. } => Self::Slow(text),
             DaemonError::Refused { .. } | DaemonError::Unreadable { .. } => Self::Make(text),
         }
@@ -358,6 +365,9 @@ mod tests {
         assert!(matches!(refused(503), EngineError::Unavailable(_)));
         assert!(matches!(refused(400), EngineError::Make(_)));
         assert!(matches!(refused(500), EngineError::Make(_)));
+        let text = "going down".into();
+        let looking = DaemonError::Refused { call: "inspect", status: 500, text };
+        assert!(matches!(EngineError::from(looking), EngineError::Unavailable(_)));
         let broken = Error::from(io::Error::from(io::ErrorKind::ConnectionRefused));
         let error = DaemonError::new("ping", PING, broken);
         assert!(matches!(EngineError::from(error), EngineError::Unavailable(_)));
