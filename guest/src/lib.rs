@@ -12,8 +12,9 @@
 //!    program.
 //! 3. It reads one job as a run of [`wire::Order`] frames and writes the files beneath
 //!    [`WORKDIR`].
-//! 4. It starts the script, or lets the waiting interpreter read it, passes its output on under the byte caps, and kills whatever is left
-//!    in the container when the script's own process has ended.
+//! 4. It starts the script, or lets the waiting interpreter read it, passes its output on under the
+//!    byte caps, and kills whatever is left in the container when the script's own process has
+//!    ended.
 //! 5. It reports how the script ended, sends the result files asked for, and exits; with PID 1
 //!    the kernel ends everything else.
 //!

@@ -3,6 +3,7 @@
 use oncebox_guest::{PROGRAM_CAP, WORKDIR};
 
 use super::text::{Arg, Invalid};
+use crate::pool::SHELL;
 use crate::registry::quoted;
 
 /// One entry of the catalogue.
@@ -37,7 +38,7 @@ const AHEAD: Ahead = Ahead { longest: PROGRAM_CAP, looked_for: &[], encoding_lin
 /// of them.
 pub const CATALOGUE: &[Language] = &[
     Language {
-        name: "sh",
+        name: SHELL,
         interpreters: &[&["/bin/sh"]],
         file_name: "script.sh",
         ahead: Some(AHEAD),

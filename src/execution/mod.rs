@@ -177,9 +177,9 @@ impl Executor {
         output_cap: u64,
         cancel: &CancellationToken,
     ) -> Result<Result<Ran<'_>, EngineError>, Failure> {
-        let mut tries = 1..=TRIES;
+        let mut tries = 0;
         loop {
-            let last = tries.next().is_none_or(|n| n == TRIES);
+            tries += 1;
             let Taken { container, prestarted, refill: _refill } =
                 unless(cancel, self.pool.take(need)).await??;
             job.head.prestarted = prestarted;
@@ -190,7 +190,8 @@ impl Executor {
                 Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
                 Err(RunError { error, started }) => {
                     running.failed();
-                    if last || started || matches!(error, EngineError::FileRefused { .. }) {
+                    if tries == TRIES || started || matches!(error, EngineError::FileRefused { .. })
+                    {
                         return Ok(Err(error));
                     }
                     warn!(%error, "a container was lost before its script began; another follows");

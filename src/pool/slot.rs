@@ -73,12 +73,13 @@ impl Slot {
     /// Takes the container out, and says why.
     fn empty(&self, why: Left) -> Option<Container> {
         let mut place = self.lock();
-        match &*place {
-            Place::Empty(_) => None,
-            Place::Waits(_) => match std::mem::replace(&mut *place, Place::Empty(why)) {
-                Place::Waits(container) => Some(container),
-                Place::Empty(_) => None,
-            },
+        match std::mem::replace(&mut *place, Place::Empty(why)) {
+            Place::Waits(container) => Some(container),
+            // The first reason stays.
+            before => {
+                *place = before;
+                None
+            }
         }
     }
 
