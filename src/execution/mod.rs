@@ -180,8 +180,11 @@ impl Executor {
         let mut tries = 0;
         loop {
             tries += 1;
-            let Taken { container, prestarted, refill: _refill } =
-                unless(cancel, self.pool.take(need)).await??;
+            let taken = match tries {
+                1 => unless(cancel, self.pool.take(need)).await,
+                _ => unless(cancel, self.pool.fresh(need)).await,
+            };
+            let Taken { container, prestarted, refill: _refill } = taken??;
             job.head.prestarted = prestarted;
             let prepared = Instant::now();
             let running = self.metrics.run();

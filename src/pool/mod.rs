@@ -228,6 +228,15 @@ impl Pool {
             }
             self.metrics.pool_miss();
         }
+        self.fresh(need).await
+    }
+
+    /// A container made now: also for whoever has got a waiting one that was dead, since the others
+    /// may have died with it and nobody have heard of it yet.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub async fn fresh(&self, need: &Need) -> Result<Taken, EngineError> {
         let container = self.make_now(&need.spec).await?;
         Ok(Taken { container, prestarted: false, refill: None })
     }
