@@ -116,6 +116,7 @@ impl TryFrom<ExecuteRequest> for Execution {
             id: Uuid::now_v7(),
             script,
             stdin: request.stdin,
+            pull_policy: None,
             image: request.image.map(image).transpose()?,
             language: request.language.map(language).transpose()?,
             args: each("args", request.args, Arg::try_from)?,

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::request_id::RequestId;
 use crate::engine::EngineError;
-use crate::engine::ImageError;
 use crate::execution::{Failure, Rejection};
+use crate::registry::{ImageError, ImageErrorKind};
 
 /// How long a caller should wait before another try when we can't say better.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -190,17 +190,26 @@ fn busy(code: &'static str, retry_after: Duration) -> Problem {
 }
 
 fn image(error: ImageError) -> Problem {
-    let about = |status, code| Problem {
-        field: Some("image".into()),
-        ..Problem::new(status, code, error.to_string())
+    use ImageErrorKind as Kind;
+    let (status, code) = match error.kind {
+        Kind::NotAllowed => (StatusCode::FORBIDDEN, "image_not_allowed"),
+        Kind::NotFound => (StatusCode::NOT_FOUND, "image_not_found"),
+        Kind::Auth => (StatusCode::BAD_GATEWAY, "registry_auth"),
+        Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "registry_timeout"),
+        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
+        Kind::Corrupt => (StatusCode::BAD_GATEWAY, "image_corrupt"),
+        Kind::Unsupported => (StatusCode::UNPROCESSABLE_ENTITY, "image_unsupported"),
+        Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
+        Kind::InUse => (StatusCode::CONFLICT, "image_in_use"),
+        Kind::EngineAway | Kind::EngineSlow | Kind::EngineFailed => return engine(error.into()),
     };
-    match error {
-        ImageError::NotFound(_) => about(StatusCode::NOT_FOUND, "image_not_found"),
-        ImageError::Unsupported { .. } => {
-            about(StatusCode::UNPROCESSABLE_ENTITY, "image_unsupported")
-        }
-        ImageError::Engine(error) => engine(error),
-    }
+    let problem =
+        Problem { field: Some("image".into()), ..Problem::new(status, code, error.to_string()) };
+    let problem = match status {
+        StatusCode::SERVICE_UNAVAILABLE => problem.retry(error.retry_after.unwrap_or(RETRY_AFTER)),
+        _ => problem,
+    };
+    if error.cause.is_empty() { problem } else { problem.because(error.cause) }
 }
 
 fn engine(error: EngineError) -> Problem {
@@ -292,10 +301,9 @@ mod tests {
     #[actix_web::test]
     async fn images_and_files_are_the_callers_to_change() {
         let reference: crate::registry::Reference = "nowhere:1".parse().expect("valid");
-        let missing = Problem::from(Failure::Image(ImageError::NotFound(reference.clone())));
+        let missing = Problem::from(Failure::Image(ImageError::not_found(&reference)));
         assert_eq!((missing.status.as_u16(), missing.code), (404, "image_not_found"));
-        let reason = "it is a Windows image".to_owned();
-        let wrong = Failure::Image(ImageError::Unsupported { reference, reason });
+        let wrong = Failure::Image(ImageError::unsupported(&reference, "it is for windows"));
         assert_eq!(Problem::from(wrong).status.as_u16(), 422);
         let file = EngineError::FileRefused { path: "a/b".into(), reason: "no space".into() };
         let file = Problem::from(Failure::Engine(file));

@@ -11,14 +11,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Canary, Door, Readiness};
-use crate::engine::ImageError;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
-use crate::registry::{Image, Reference};
+use crate::registry::testing::{image, registry};
+use crate::registry::{ImageError, Reference, Registry};
 
 /// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
 /// `panic` makes the engine panic, and every other one is printed.
@@ -37,16 +37,6 @@ impl Stage {
 impl Engine for Stage {
     fn name(&self) -> EngineName {
         EngineName::Native
-    }
-
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        Box::pin(async move {
-            match reference.repository() {
-                "library/panic" => panic!("on purpose"),
-                "library/missing" => Err(ImageError::NotFound(reference.clone())),
-                _ => Ok(Image { reference: reference.clone(), digest: None, env: vec![] }),
-            }
-        })
     }
 
     fn make<'a>(&'a self, _: &'a ContainerSpec) -> BoxFuture<'a, Result<Container, EngineError>> {
@@ -95,6 +85,18 @@ async fn play(
     guest.say(&Report::Done).await;
 }
 
+/// Images by name: `missing` is not here, `panic` makes whoever looks for it panic.
+pub(crate) fn images() -> Arc<Registry> {
+    registry(|reference| {
+        let found = match reference.repository() {
+            "library/panic" => panic!("on purpose"),
+            "library/missing" => Err(ImageError::not_found(reference)),
+            _ => Ok(image(reference)),
+        };
+        Box::pin(std::future::ready(found))
+    })
+}
+
 /// An executor on such an engine.
 pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
     let admission = AdmissionOptions {
@@ -102,7 +104,7 @@ pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
         queue_limit: 0,
         queue_timeout: Duration::from_secs(60),
     };
-    let pool = Pool::new(engine, None, Arc::default());
+    let pool = Pool::new(engine, images(), None, Arc::default());
     Arc::new(Executor::new(pool, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 

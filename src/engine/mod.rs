@@ -20,7 +20,7 @@ pub use container::{
     Stop,
 };
 
-use crate::registry::{Image, Reference};
+use crate::registry::{Image, ImageError, ImageErrorKind};
 
 /// The engines there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -44,15 +44,6 @@ impl fmt::Display for EngineName {
 /// is an [`EngineError`], never a hang.
 pub trait Engine: Send + Sync + 'static {
     fn name(&self) -> EngineName;
-
-    /// The image behind a reference, as this engine would run it now. No image is ever substituted.
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>>;
-
-    /// Resolves when a reference may lead to another image than before this call; for an engine
-    /// whose images stay what they are that is never.
-    fn images_changed(&self) -> BoxFuture<'static, ()> {
-        Box::pin(std::future::pending())
-    }
 
     /// Makes a container and waits until its guest is ready for a job, with every limit of `spec`
     /// applied and read back.
@@ -92,17 +83,6 @@ pub struct ContainerSpec {
     pub tmp: u64,
 }
 
-/// Why there is no image to run.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum ImageError {
-    #[error("image {0} was not found")]
-    NotFound(Reference),
-    #[error("image {reference} is not for this engine: {reason}")]
-    Unsupported { reference: Reference, reason: String },
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
 /// We failed, or the engine did. The text is for the log; callers see a sentence that names
 /// neither paths nor daemon texts.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -125,4 +105,32 @@ pub enum EngineError {
     /// A file of the request does not fit into the container: the caller must change something.
     #[error("file refused: {path}: {reason}")]
     FileRefused { path: String, reason: String },
+}
+
+impl From<EngineError> for ImageError {
+    /// For an engine that was asked about its images.
+    fn from(error: EngineError) -> Self {
+        let (kind, detail) = match &error {
+            EngineError::Unavailable(_) => {
+                (ImageErrorKind::EngineAway, "the engine that keeps the images does not answer")
+            }
+            EngineError::Slow(_) => {
+                (ImageErrorKind::EngineSlow, "the engine that keeps the images took too long")
+            }
+            _ => (ImageErrorKind::EngineFailed, "the engine that keeps the images failed"),
+        };
+        Self::new(kind, detail, error.to_string())
+    }
+}
+
+impl From<ImageError> for EngineError {
+    /// For an image that was found before and can't be had now.
+    fn from(error: ImageError) -> Self {
+        let ImageError { kind, detail, cause, .. } = error;
+        match kind {
+            ImageErrorKind::EngineAway => Self::Unavailable(cause),
+            ImageErrorKind::EngineSlow => Self::Slow(cause),
+            _ => Self::Make(format!("{detail}: {cause}")),
+        }
+    }
 }

@@ -6,9 +6,9 @@ use super::job::environment;
 use super::language::{self, FALLBACK, Language, how_to_run};
 use super::limits::Limits;
 use super::request::Execution;
-use crate::engine::{ContainerSpec, ImageError};
+use crate::engine::ContainerSpec;
 use crate::pool::{Ahead, Need, Recipe};
-use crate::registry::Image;
+use crate::registry::{Image, ImageError};
 
 /// What this execution needs: a container with its limits, and what is made ahead for its like.
 pub(super) fn need(
@@ -124,6 +124,7 @@ mod tests {
             reference: "alpine".parse().unwrap(),
             digest: None,
             env: vec![("A".into(), "b".into())],
+            layers: None,
         };
         let usual = CEILINGS.default;
         let limits = Limits { memory: 64 << 20, ..usual };

@@ -8,9 +8,8 @@ use super::language::how_to_run;
 use super::limits::Limits;
 use super::request::{EnvName, EnvValue, Execution};
 use super::text::MAX_STRING;
-use crate::engine::ImageError;
 use crate::engine::{Job, JobFile};
-use crate::registry::Image;
+use crate::registry::{Image, ImageError};
 
 /// One result file, at most; a larger one is skipped.
 pub(super) const RESULT_FILE_CAP: u64 = 16 << 20;
@@ -32,7 +31,7 @@ const ENV: &[(&str, &str)] = &[
 /// The job for one container.
 ///
 /// # Errors
-/// [`ImageError::Unsupported`] for an image whose own environment no program could be started with.
+/// `Unsupported` for an image whose own environment no program could be started with.
 pub(super) fn compose(
     execution: &Execution,
     image: &Image,
@@ -76,10 +75,7 @@ pub(super) fn environment(
 ) -> Result<Vec<Vec<u8>>, ImageError> {
     let sizes = || image.env.iter().map(|(name, value)| name.len() + value.len() + 2);
     if sizes().sum::<usize>() > IMAGE_ENV_CAP || sizes().any(|size| size > MAX_STRING) {
-        return Err(ImageError::Unsupported {
-            reference: image.reference.clone(),
-            reason: "its environment is too large".into(),
-        });
+        return Err(ImageError::unsupported(&image.reference, "its environment is too large"));
     }
     let of_image = image.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let of_request = of_request.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -91,10 +87,11 @@ pub(super) fn environment(
 mod tests {
     use super::*;
     use crate::execution::testing::{CEILINGS, execution, file};
+    use crate::registry::ImageErrorKind;
 
     fn image(env: &[(&str, &str)]) -> Image {
         let env = env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        Image { reference: "alpine".parse().unwrap(), digest: None, env }
+        Image { reference: "alpine".parse().unwrap(), digest: None, env, layers: None }
     }
 
     #[test]
@@ -137,6 +134,6 @@ mod tests {
     fn an_image_with_a_huge_environment_is_refused() {
         let huge = "x".repeat(MAX_STRING);
         let refused = compose(&execution("echo"), &image(&[("A", &huge)]), &CEILINGS.default);
-        assert!(matches!(refused, Err(ImageError::Unsupported { .. })));
+        assert_eq!(refused.unwrap_err().kind, ImageErrorKind::Unsupported);
     }
 }

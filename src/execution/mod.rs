@@ -19,9 +19,9 @@ use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use crate::engine::{Engine, EngineError, ImageError, Job, RunEnd, RunError};
+use crate::engine::{Engine, EngineError, Job, RunEnd, RunError};
 use crate::pool::{Floor, Need, Pool, Taken};
-use crate::registry::{Reference, quoted};
+use crate::registry::{Image, ImageError, ImageErrorKind, Reference, Registry, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions, Caller};
 use limits::Ceilings;
@@ -62,9 +62,11 @@ pub enum Failure {
 impl From<ImageError> for Failure {
     /// An engine that fails is the same failure whatever it was asked for.
     fn from(error: ImageError) -> Self {
-        match error {
-            ImageError::Engine(error) => Self::Engine(error),
-            other => Self::Image(other),
+        match error.kind {
+            ImageErrorKind::EngineAway
+            | ImageErrorKind::EngineSlow
+            | ImageErrorKind::EngineFailed => Self::Engine(error.into()),
+            _ => Self::Image(error),
         }
     }
 }
@@ -107,6 +109,12 @@ impl Executor {
         }
     }
 
+    /// Where its images come from.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        self.pool.registry()
+    }
+
     /// The engine it runs on.
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Engine> {
@@ -144,8 +152,7 @@ impl Executor {
         let permit = unless(cancel, self.admission.enter(caller)).await??;
         let admitted = Instant::now();
         self.metrics.phase(Phase::Queued, admitted - arrived);
-        let reference = execution.image.as_ref().unwrap_or(&self.base_image);
-        let image = unless(cancel, self.pool.image(reference)).await??;
+        let image = unless(cancel, self.image(&execution)).await??;
         let job = job::compose(&execution, &image, &limits)?;
         let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
         let Ran { prepared, running, end, output } = self
@@ -166,6 +173,14 @@ impl Executor {
         let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
         running.ended(outcome.status);
         Ok(outcome)
+    }
+
+    /// The image that the request names, under the operator's policy, or else the operator's own.
+    async fn image(&self, execution: &Execution) -> Result<Image, ImageError> {
+        match &execution.image {
+            Some(reference) => self.registry().requested(reference, execution.pull_policy).await,
+            None => self.registry().named(&self.base_image).await,
+        }
     }
 
     /// Runs a job in a container of its own. A container that is lost before anything of the script

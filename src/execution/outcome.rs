@@ -271,7 +271,7 @@ mod tests {
 
     fn conclude(end: RunEnd, output: Output) -> Outcome {
         let reference = "alpine".parse().unwrap();
-        let image = Image { reference, digest: Some("sha256:0".into()), env: Vec::new() };
+        let image = Image { reference, digest: Some("sha256:0".into()), ..Image::host() };
         let limits = CEILINGS.default;
         Outcome::conclude(Uuid::nil(), &image, &limits, end, output, Timings::default())
     }

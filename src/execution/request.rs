@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::Rejection;
 use super::language::{Language, how_to_run};
 use super::text;
-use crate::registry::{Reference, quoted};
+use crate::registry::{PullPolicy, Reference, quoted};
 
 pub use super::text::{Arg, EnvName, EnvValue, Invalid, Pattern, RelativePath};
 
@@ -34,6 +34,8 @@ pub struct Execution {
     pub stdin: Option<Bytes>,
     /// `None` is the operator's `BASE_IMAGE`.
     pub image: Option<Reference>,
+    /// When a registry is asked for it; only stricter than the operator's.
+    pub pull_policy: Option<PullPolicy>,
     /// How to run a script without a `#!` line; `None` is `/bin/sh`.
     pub language: Option<Language>,
     pub args: Vec<Arg>,

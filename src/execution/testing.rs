@@ -33,6 +33,7 @@ pub(crate) fn execution(script: &str) -> Execution {
         script: Bytes::copy_from_slice(script.as_bytes()),
         stdin: None,
         image: None,
+        pull_policy: None,
         language: None,
         args: Vec::new(),
         env: Vec::new(),

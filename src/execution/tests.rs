@@ -2,7 +2,7 @@
 //! on demand.
 
 use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::{BoxFuture, pending, ready};
 use oncebox_guest::wire::{Ended, Exit, Report, Usage};
 use tokio::sync::mpsc;
 
@@ -11,7 +11,7 @@ use super::testing::{CEILINGS, execution, file};
 use super::*;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, EngineName};
-use crate::registry::Image;
+use crate::registry::testing::{image, registry};
 
 /// A container that was made: what for, its guest, and the sign that it is gone.
 struct Made {
@@ -30,18 +30,6 @@ struct Stage {
 impl Engine for Stage {
     fn name(&self) -> EngineName {
         EngineName::Native
-    }
-
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        async move {
-            match reference.repository() {
-                "library/missing" => Err(ImageError::NotFound(reference.clone())),
-                "library/down" => Err(EngineError::Unavailable("no answer".into()).into()),
-                "library/stuck" => pending().await,
-                _ => Ok(Image { reference: reference.clone(), digest: None, env: Vec::new() }),
-            }
-        }
-        .boxed()
     }
 
     fn make<'a>(
@@ -77,8 +65,22 @@ fn stage_with(
     let queue_timeout = Duration::from_secs(600);
     let options = AdmissionOptions { max_concurrent, queue_limit, queue_timeout };
     let engine = Arc::new(Stage { made, usage });
-    let pool = Pool::new(engine, None, Arc::default());
+    let pool = Pool::new(engine, images(), None, Arc::default());
     (Executor::new(pool, Reference::host(), CEILINGS, options, Arc::default()), guests)
+}
+
+fn images() -> Arc<Registry> {
+    registry(|reference| {
+        let found = match reference.repository() {
+            "library/missing" => Err(ImageError::not_found(reference)),
+            "library/down" => {
+                Err(ImageError::new(ImageErrorKind::EngineAway, "no answer", "no answer"))
+            }
+            "library/stuck" => return pending().boxed(),
+            _ => Ok(image(reference)),
+        };
+        ready(found).boxed()
+    })
 }
 
 fn from_image(name: &str) -> Execution {
@@ -164,7 +166,10 @@ async fn failures_keep_their_kind_and_give_the_permit_back() {
     let run = async |image| {
         executor.run(from_image(image), &Caller::SERVICE, &never()).await.unwrap_err()
     };
-    assert!(matches!(run("missing").await, Failure::Image(ImageError::NotFound(_))));
+    assert!(matches!(
+        run("missing").await,
+        Failure::Image(ImageError { kind: ImageErrorKind::NotFound, .. })
+    ));
     assert!(matches!(run("down").await, Failure::Engine(EngineError::Unavailable(_))));
     assert!(matches!(run("unmakeable").await, Failure::Engine(EngineError::Make(_))));
     assert_runs(&executor, &mut guests).await;

@@ -47,8 +47,8 @@ impl Pool {
             }
         };
         loop {
-            let changed = self.engine.images_changed();
-            match self.engine.image(&floor.image).await {
+            let changed = self.registry.changed();
+            match self.registry.named(&floor.image).await {
                 Ok(image) => {
                     pause = FIRST_PAUSE;
                     let recipe = recipe(image);

@@ -27,8 +27,8 @@ use tokio_util::task::TaskTracker;
 
 pub use floors::Floor;
 
-use crate::engine::{Container, ContainerSpec, Engine, EngineError, ImageError};
-use crate::registry::{Image, Reference};
+use crate::engine::{Container, ContainerSpec, Engine, EngineError};
+use crate::registry::{Image, Registry};
 use crate::telemetry::metrics::{Hit, Metrics};
 use refill::Refill;
 use slot::Slot;
@@ -118,6 +118,7 @@ impl Key {
 /// Keeps containers waiting at one engine.
 pub struct Pool {
     engine: Arc<dyn Engine>,
+    registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     stock: Mutex<Stock>,
     /// Containers being made ahead at a time: making one is half waiting for the kernel, so fewer
@@ -152,14 +153,16 @@ impl Pool {
     #[must_use]
     pub fn new(
         engine: Arc<dyn Engine>,
+        registry: Arc<Registry>,
         budget: Option<Budget>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        Self::with_times(engine, budget, metrics, TIMES)
+        Self::with_times(engine, registry, budget, metrics, TIMES)
     }
 
     fn with_times(
         engine: Arc<dyn Engine>,
+        registry: Arc<Registry>,
         budget: Option<Budget>,
         metrics: Arc<Metrics>,
         times: Times,
@@ -167,6 +170,7 @@ impl Pool {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         Arc::new(Self {
             engine,
+            registry,
             metrics,
             stock: Mutex::new(Stock::new(budget.unwrap_or_default())),
             turns: Semaphore::new(cores.max(2) * 2),
@@ -184,6 +188,12 @@ impl Pool {
     #[must_use]
     pub fn engine(&self) -> &Arc<dyn Engine> {
         &self.engine
+    }
+
+    /// Where its images come from.
+    #[must_use]
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
     }
 
     /// Keeps count of what waits.
@@ -258,30 +268,11 @@ impl Pool {
         None
     }
 
-    /// The image behind a reference, as its engine would run it now.
-    ///
-    /// # Errors
-    /// As [`Engine::image`]; an engine that is away is given a few seconds to come back.
-    pub async fn image(&self, reference: &Reference) -> Result<Image, ImageError> {
-        let is_away =
-            |error: &ImageError| matches!(error, ImageError::Engine(EngineError::Unavailable(_)));
-        self.patiently(is_away, || self.engine.image(reference)).await
-    }
-
     async fn make_now(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
-        let is_away = |error: &EngineError| matches!(error, EngineError::Unavailable(_));
-        self.patiently(is_away, || self.engine.make(spec)).await
-    }
-
-    async fn patiently<T, E, F: Future<Output = Result<T, E>>>(
-        &self,
-        is_away: impl Fn(&E) -> bool,
-        attempt: impl Fn() -> F,
-    ) -> Result<T, E> {
         let began = Instant::now();
         loop {
-            match attempt().await {
-                Err(error) if is_away(&error) && began.elapsed() < self.times.patience => {
+            match self.engine.make(spec).await {
+                Err(EngineError::Unavailable(_)) if began.elapsed() < self.times.patience => {
                     sleep(PAUSE).await;
                 }
                 result => return result,

@@ -12,6 +12,7 @@ use super::testing::recipe;
 use super::*;
 use crate::engine::EngineName;
 use crate::engine::testing::{Guest, Held, container_of};
+use crate::registry::testing::everything;
 
 /// Makes containers whose guests answer an order to start an interpreter, and keeps count.
 #[derive(Default)]
@@ -19,8 +20,6 @@ struct Stage {
     made: AtomicUsize,
     /// So many makings fail first, because the engine is away.
     away: AtomicUsize,
-    /// The same for looking an image up.
-    image_away: AtomicUsize,
     /// By number, in the order in which they were made.
     guests: Mutex<HashMap<usize, (Guest, CancellationToken)>>,
     changed: Notify,
@@ -62,12 +61,6 @@ struct Handle(Arc<Stage>);
 impl Engine for Handle {
     fn name(&self) -> EngineName {
         EngineName::Native
-    }
-
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        let image = Image { reference: reference.clone(), digest: None, env: Vec::new() };
-        let present = Stage::present(&self.0.image_away);
-        async { present.map(|()| image).map_err(ImageError::from) }.boxed()
     }
 
     fn make<'a>(
@@ -112,7 +105,7 @@ fn pool(stage: Stage) -> (Arc<Pool>, Arc<Stage>) {
 fn pool_with(stage: Stage, times: Times) -> (Arc<Pool>, Arc<Stage>) {
     let stage = Arc::new(stage);
     let engine = Arc::new(Handle(Arc::clone(&stage)));
-    (Pool::with_times(engine, Some(BUDGET), Arc::default(), times), stage)
+    (Pool::with_times(engine, everything(), Some(BUDGET), Arc::default(), times), stage)
 }
 
 fn keep(pool: &Arc<Pool>, count: usize) {
@@ -260,8 +253,6 @@ async fn requests_wait_a_little_for_an_engine_that_comes_back() {
     let stage = Stage { away: AtomicUsize::new(2), ..Stage::default() };
     let (pool, stage) = pool_with(stage, Times { patience, ..TIMES });
     assert!(pool.take(&need("a", None)).await.is_ok());
-    stage.image_away.store(2, Ordering::Relaxed);
-    assert!(pool.image(&"a".parse().unwrap()).await.is_ok());
     stage.away.store(usize::MAX, Ordering::Relaxed);
     let gone = pool.take(&need("b", None)).await.unwrap_err();
     assert!(matches!(gone, EngineError::Unavailable(_)));
@@ -322,7 +313,8 @@ async fn closing_gives_everything_up_and_makes_nothing_more() {
 #[tokio::test]
 async fn without_a_budget_nothing_waits() {
     let stage = Arc::new(Stage::default());
-    let pool = Pool::new(Arc::new(Handle(Arc::clone(&stage))), None, Arc::default());
+    let engine = Arc::new(Handle(Arc::clone(&stage)));
+    let pool = Pool::new(engine, everything(), None, Arc::default());
     pool.take(&need("a", Some(SHELL))).await.unwrap();
     assert_eq!((stage.made(), pool.waiting().containers), (1, 0));
 }

@@ -1,19 +1,23 @@
-//! Images: references now; policy, credentials, pulling and the native store come with the
-//! registry's own issue.
+//! Images: references, the operator's policy, pulling from registries, and the native engine's own
+//! store.
 
+mod error;
 mod grammar;
+mod image;
+mod images;
+mod policy;
+mod progress;
 mod reference;
+mod resolve;
+pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
+pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
+pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
+pub use images::Images;
+pub use policy::{Policy, PullPolicy};
+pub use progress::{LayerPhase, LayerState, Progress, PullState};
 pub use reference::{InvalidReference, Reference};
-
-/// An image as an engine will run it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Image {
-    /// The reference as asked for, normalised.
-    pub reference: Reference,
-    /// `sha256:…`; `None` for the reserved reference `host`, which is this machine's own `/usr`.
-    pub digest: Option<String>,
-    /// The image's own environment, without loader and interpreter hooks.
-    pub env: Vec<(String, String)>,
-}
+pub use resolve::Registry;

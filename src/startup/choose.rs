@@ -10,7 +10,6 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::config::{EngineChoice, Settings};
-use crate::engine::ImageError;
 use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::{NativeEngine, Spawner};
 use crate::engine::{Engine, EngineError, EngineName};
@@ -19,7 +18,8 @@ use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
 use crate::pool::Pool;
-use crate::registry::Reference;
+use crate::registry::store::Store;
+use crate::registry::{Images, Policy, Reference, Registry};
 use crate::telemetry::metrics::Metrics;
 
 /// For an engine to start and to run the canary.
@@ -97,7 +97,7 @@ pub(crate) async fn try_native(
     } else {
         format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
     };
-    prove(settings, engine, metrics, "host", reason).await
+    prove(settings, engine, Arc::new(Store), metrics, "host", reason).await
 }
 
 /// Starts the Docker engine and runs the canary on it.
@@ -107,7 +107,8 @@ pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Ch
     let metrics = Arc::new(Metrics::new());
     let starting = DockerEngine::start(options, Arc::clone(&metrics));
     let engine = within(starting).await.map_err(why)?;
-    prove(settings, engine, metrics, "alpine:latest", reason).await
+    let images = engine.images();
+    prove(settings, engine, images, metrics, "alpine:latest", reason).await
 }
 
 async fn within<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
@@ -127,6 +128,7 @@ fn why(error: EngineError) -> String {
 pub(super) async fn prove(
     settings: &Settings,
     engine: Arc<dyn Engine>,
+    images: Arc<dyn Images>,
     metrics: Arc<Metrics>,
     default_image: &str,
     reason: String,
@@ -135,7 +137,8 @@ pub(super) async fn prove(
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
-    let pool = Pool::new(engine.clone(), settings.pools.budget, Arc::clone(&metrics));
+    let registry = Arc::new(Registry::new(images, Policy::default()));
+    let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
     let executor = Arc::new(Executor::new(
         pool,
         image.clone(),
@@ -162,6 +165,7 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         script: Bytes::from_static(CANARY.as_bytes()),
         stdin: None,
         image: None,
+        pull_policy: None,
         language: None,
         args: vec![],
         env: vec![],
@@ -171,10 +175,8 @@ async fn canary(executor: &Executor) -> Result<(), String> {
     };
     let outcome = match executor.run(execution, &Caller::SERVICE, &CancellationToken::new()).await {
         Ok(outcome) => outcome,
-        Err(Failure::Image(ImageError::NotFound(image))) => {
-            return Err(format!(
-                "the image {image} was not found; fetch it first, or name another by BASE_IMAGE"
-            ));
+        Err(Failure::Image(error)) => {
+            return Err(format!("{error}; name another image by BASE_IMAGE"));
         }
         Err(Failure::Engine(error)) => return Err(why(error)),
         Err(failure) => return Err(failure.to_string()),

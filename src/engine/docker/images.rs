@@ -8,13 +8,17 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, pending};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 
 use super::daemon::{Daemon, DaemonError};
 use super::image::{self, Facts, Inspected};
-use crate::engine::{EngineError, ImageError};
-use crate::registry::{Image, Reference};
+use crate::engine::EngineError;
+use crate::registry::{
+    Details, Image, ImageError, ImageErrorKind, Images, Progress, Reference, Removed, Summary,
+};
 
 /// How much of each kind is remembered; past it all of that kind is asked for again.
 const MOST: usize = 1024;
@@ -24,7 +28,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// The images of one daemon.
-pub(super) struct Images {
+pub(super) struct DaemonImages {
     daemon: Arc<Daemon>,
     /// By Docker's name for it.
     architecture: &'static str,
@@ -42,7 +46,7 @@ struct Memory {
     facts: HashMap<String, Arc<Facts>>,
 }
 
-impl Images {
+impl DaemonImages {
     pub(super) fn new(daemon: Arc<Daemon>, architecture: &'static str) -> Arc<Self> {
         let (memory, changes) = (Mutex::default(), watch::Sender::new(0));
         Arc::new(Self { daemon, architecture, memory, changes })
@@ -76,8 +80,10 @@ impl Images {
             EngineError::Make(format!("image {} ({digest}): {why}", image.reference))
         };
         self.inspect(&image.reference).await.map_err(|e| match e {
-            ImageError::Engine(e) => e,
-            other => gone(&other),
+            ImageError { kind: ImageErrorKind::NotFound | ImageErrorKind::Unsupported, .. } => {
+                gone(&e)
+            }
+            other => other.into(),
         })?;
         known().ok_or_else(|| gone(&"another image has its name now"))
     }
@@ -134,8 +140,7 @@ impl Images {
     }
 
     async fn inspect(&self, reference: &Reference) -> Result<Image, ImageError> {
-        let unsupported =
-            |reason: String| ImageError::Unsupported { reference: reference.clone(), reason };
+        let unsupported = |reason: String| ImageError::unsupported(reference, reason);
         if reference.is_host() {
             return Err(unsupported("`host` is this machine's own, for the native engine".into()));
         }
@@ -143,13 +148,14 @@ impl Images {
         let found = match self.daemon.inspect_image(&reference.full()).await {
             Ok(found) => found,
             Err(e) if e.status() == Some(404) => {
-                return Err(ImageError::NotFound(reference.clone()));
+                return Err(ImageError::not_found(reference));
             }
             Err(e) => return Err(EngineError::from(e).into()),
         };
         let Inspected { digest, env, facts } =
             image::read(found, self.architecture).map_err(unsupported)?;
-        let image = Image { reference: reference.clone(), digest: Some(digest.clone()), env };
+        let image =
+            Image { reference: reference.clone(), digest: Some(digest.clone()), env, layers: None };
         let mut memory = self.memory();
         keep(&mut memory.facts, digest, Arc::new(facts));
         // What was asked for before a change may be the answer from before it.
@@ -161,6 +167,53 @@ impl Images {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Images for DaemonImages {
+    fn find<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
+        self.image(reference).boxed()
+    }
+
+    /// When the daemon says that some image changed, or when its word was missed.
+    fn changed(&self) -> BoxFuture<'static, ()> {
+        let mut changes = self.changes();
+        async move {
+            if changes.changed().await.is_err() {
+                pending().await
+            }
+        }
+        .boxed()
+    }
+
+    fn pull<'a>(
+        &'a self,
+        reference: &'a Reference,
+        _progress: &'a Progress,
+    ) -> BoxFuture<'a, Result<Image, ImageError>> {
+        self.image(reference).boxed()
+    }
+
+    fn list(&self) -> BoxFuture<'_, Result<Vec<Summary>, ImageError>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn describe<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Details, ImageError>> {
+        async { Err(ImageError::not_found(reference)) }.boxed()
+    }
+
+    fn remove<'a>(
+        &'a self,
+        reference: &'a Reference,
+    ) -> BoxFuture<'a, Result<Removed, ImageError>> {
+        async { Err(ImageError::not_found(reference)) }.boxed()
+    }
+
+    fn prune(&self) -> BoxFuture<'_, Result<Removed, ImageError>> {
+        async { Ok(Removed::default()) }.boxed()
     }
 }
 
@@ -188,7 +241,7 @@ mod tests {
         version: Arc<AtomicUsize>,
         /// It tells its events to whoever asks from now on.
         talks: Arc<AtomicBool>,
-        images: Arc<Images>,
+        images: Arc<DaemonImages>,
         changes: watch::Receiver<u64>,
         /// The next answer about an image waits for this.
         gate: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
@@ -224,7 +277,7 @@ mod tests {
             .await;
             let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
             let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-            let images = Images::new(daemon, architecture);
+            let images = DaemonImages::new(daemon, architecture);
             let changes = images.changes();
             let follower = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&images).follow()));
             Self { fake, version, talks, gate, images, changes, streams, _follower: follower }
@@ -331,7 +384,7 @@ mod tests {
         let _events = scene.listening().await;
         for _ in 0..2 {
             let missing = scene.images.image(&"none".parse().unwrap()).await.unwrap_err();
-            assert!(matches!(missing, ImageError::NotFound(_)), "{missing}");
+            assert_eq!(missing.kind, ImageErrorKind::NotFound, "{missing}");
         }
         assert_eq!(scene.asked(), 2);
     }

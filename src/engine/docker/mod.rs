@@ -27,7 +27,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use futures_util::future::{BoxFuture, pending};
+use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -37,7 +37,7 @@ use self::creation::{Created, Creator, Need, NotCreated};
 use self::daemon::Daemon;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
-use self::images::Images;
+use self::images::DaemonImages;
 use self::removal::Remover;
 use self::request::{INSTANCE_LABEL, OWNER_LABEL, Profile};
 use self::sweep::This;
@@ -45,9 +45,8 @@ use self::version::{ApiVersion, Host};
 use super::hardening::{self, Expected};
 use super::owner::Owner;
 use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
-use crate::engine::ImageError;
 use crate::guest_binary;
-use crate::registry::{Image, Reference};
+use crate::registry::Images;
 use crate::telemetry::metrics::Metrics;
 
 /// The uids containers run as, each used by one container at a time.
@@ -85,7 +84,7 @@ pub struct DockerEngine {
     creator: Creator,
     remover: Arc<Remover>,
     guest: GuestVolume,
-    images: Arc<Images>,
+    images: Arc<DaemonImages>,
     next_uid: AtomicU32,
     instance: String,
     _sweeper: AbortOnDropHandle<()>,
@@ -129,7 +128,7 @@ impl DockerEngine {
         let volume = profile.guest_volume.clone();
         let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
         let sweeper = tokio::spawn(sweep);
-        let images = Images::new(Arc::clone(&daemon), host.architecture);
+        let images = DaemonImages::new(Arc::clone(&daemon), host.architecture);
         let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
             creator: Creator::new(Arc::clone(&daemon), Arc::clone(&remover), instance.clone()),
@@ -145,6 +144,12 @@ impl DockerEngine {
             _sweeper: AbortOnDropHandle::new(sweeper),
             _follower: AbortOnDropHandle::new(follower),
         }))
+    }
+
+    /// The images at the daemon.
+    #[must_use]
+    pub fn images(&self) -> Arc<dyn Images> {
+        Arc::<DaemonImages>::clone(&self.images)
     }
 
     /// The daemon's version now, and the API version spoken with it.
@@ -232,21 +237,6 @@ impl Engine for DockerEngine {
         EngineName::Docker
     }
 
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        self.images.image(reference).boxed()
-    }
-
-    /// When the daemon says that some image changed, or when its word was missed.
-    fn images_changed(&self) -> BoxFuture<'static, ()> {
-        let mut changes = self.images.changes();
-        async move {
-            if changes.changed().await.is_err() {
-                pending().await
-            }
-        }
-        .boxed()
-    }
-
     fn make<'a>(
         &'a self,
         spec: &'a ContainerSpec,
@@ -276,6 +266,7 @@ mod tests {
     use super::fake::{Answer, Fake};
     use super::request::tests::spec;
     use super::*;
+    use crate::registry::{ImageErrorKind, Reference};
 
     async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
         let host = Some(fake.host());
@@ -332,7 +323,7 @@ mod tests {
     async fn every_call_after_the_greeting_is_in_the_pinned_version() {
         let mut fake = Fake::start(lying).await;
         let engine = start(&fake).await.unwrap();
-        engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        engine.images.image(&"busybox".parse().unwrap()).await.unwrap();
         let calls = fake.until("/images/").await;
         assert_eq!(calls[..2], ["GET /_ping", "GET /version"]);
         assert!(calls[2..].iter().all(|call| call.contains(" /v1.41/")), "{calls:?}");
@@ -342,12 +333,12 @@ mod tests {
     async fn images_are_found_or_not_and_never_pulled() {
         let fake = Fake::start(lying).await;
         let engine = start(&fake).await.unwrap();
-        let image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        let image = engine.images.image(&"busybox".parse().unwrap()).await.unwrap();
         assert_eq!(image.digest.as_deref(), Some("sha256:d1"));
-        let missing = engine.image(&"busybox:2".parse().unwrap()).await.unwrap_err();
-        assert!(matches!(missing, ImageError::NotFound(_)), "{missing}");
-        let host = engine.image(&Reference::host()).await.unwrap_err();
-        assert!(matches!(host, ImageError::Unsupported { .. }), "{host}");
+        let missing = engine.images.image(&"busybox:2".parse().unwrap()).await.unwrap_err();
+        assert_eq!(missing.kind, ImageErrorKind::NotFound, "{missing}");
+        let host = engine.images.image(&Reference::host()).await.unwrap_err();
+        assert_eq!(host.kind, ImageErrorKind::Unsupported, "{host}");
     }
 
     #[tokio::test]
@@ -355,7 +346,7 @@ mod tests {
         let mut fake = Fake::start(lying).await;
         let engine = start(&fake).await.unwrap();
         let mut wanted = spec();
-        wanted.image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        wanted.image = engine.images.image(&"busybox".parse().unwrap()).await.unwrap();
         let error = engine.make(&wanted).await.err().unwrap();
         assert!(error.to_string().contains("the daemon made Image \"sha256:other\""), "{error}");
         let name = format!("oncebox-{}-2", engine.instance);
@@ -369,7 +360,7 @@ mod tests {
         let mut fake = Fake::start(lying).await;
         let engine = start(&fake).await.unwrap();
         let mut wanted = spec();
-        wanted.image = engine.image(&"busybox".parse().unwrap()).await.unwrap();
+        wanted.image = engine.images.image(&"busybox".parse().unwrap()).await.unwrap();
         engine.close().await;
         let error = engine.make(&wanted).await.err().unwrap();
         assert!(matches!(error, EngineError::Unavailable(_)), "{error}");

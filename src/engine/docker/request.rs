@@ -319,7 +319,7 @@ pub(super) mod tests {
     pub(in crate::engine::docker) fn spec() -> ContainerSpec {
         let reference = "busybox".parse().unwrap();
         ContainerSpec {
-            image: Image { reference, digest: Some("sha256:1d".into()), env: Vec::new() },
+            image: Image { reference, digest: Some("sha256:1d".into()), ..Image::host() },
             memory: 256 << 20,
             cpu_millis: 500,
             pids: 64,

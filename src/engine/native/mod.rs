@@ -19,8 +19,6 @@ pub use spawner::{Spawner, spawner_main};
 
 use super::hardening::{Expected, verify};
 use super::{Channel, Container, ContainerSpec, Engine, EngineError, EngineName, Hold};
-use crate::engine::ImageError;
-use crate::registry::{Image, Reference};
 use crate::telemetry::metrics::Metrics;
 use link::{Greeting, Held, Link};
 
@@ -110,15 +108,6 @@ impl NativeEngine {
 impl Engine for NativeEngine {
     fn name(&self) -> EngineName {
         EngineName::Native
-    }
-
-    fn image<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        Box::pin(async move {
-            if !reference.is_host() {
-                return Err(ImageError::NotFound(reference.clone()));
-            }
-            Ok(Image { reference: reference.clone(), digest: None, env: Vec::new() })
-        })
     }
 
     fn make<'a>(
