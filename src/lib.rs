@@ -12,7 +12,7 @@
 //! | [`execution`] | the life of one script: permit, container, run, outcome |
 //! | [`pool`] | containers made ahead, up to an interpreter that waits for its program |
 //! | [`engine`] | what makes containers: `docker` and `native`, from one hardening profile |
-//! | [`registry`] | images: their references, and what there is behind them |
+//! | [`registry`] | images: references, policy, credentials, pulling, and the native store |
 //! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
@@ -28,7 +28,8 @@
 //! 2. [`execution::limits`] holds what is asked for against the operator's ceilings. Too much is a
 //!    [`Rejection`](execution::Rejection); nothing is clamped.
 //! 3. [`execution::admission`] gives a permit, lets the request wait, or refuses it at once.
-//! 4. [`Engine::image`](engine::Engine::image) finds the image behind the reference.
+//! 4. [`Registry`](registry::Registry) turns the reference into an image under the operator's policy; normally no
+//!    registry is asked.
 //! 5. [`Pool::take`](pool::Pool::take) hands over a waiting container, at best with the script's
 //!    interpreter already started, or has [`Engine::make`](engine::Engine::make) make one now:
 //!    either way every limit is applied and read back, and the guest is ready.
@@ -48,4 +49,5 @@ pub mod guest_binary;
 pub mod pool;
 pub mod registry;
 pub mod startup;
+mod sys;
 pub mod telemetry;

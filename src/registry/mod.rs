@@ -1,10 +1,13 @@
 //! Images: references, the operator's policy, pulling from registries, and the native engine's own
 //! store.
 
+pub mod client;
+mod credentials;
 mod error;
 mod grammar;
 mod image;
 mod images;
+pub mod manifest;
 mod policy;
 mod progress;
 mod reference;
@@ -12,7 +15,9 @@ mod resolve;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod unpack;
 
+pub use credentials::{Credential, CredentialFiles, Credentials};
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
 pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};

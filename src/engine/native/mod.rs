@@ -5,7 +5,6 @@ mod link;
 mod protocol;
 mod socket;
 mod spawner;
-mod sys;
 
 use std::os::unix::net::UnixStream as StdStream;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -30,7 +30,7 @@ use crate::engine::hardening::{
     SHM_INODES, tmp_inodes,
 };
 use crate::engine::native::cgroup::{Group, Version};
-use crate::engine::native::sys;
+use crate::sys;
 
 /// The namespaces a container is born into; the cgroup and user namespaces follow once it is in
 /// its group and has its mounts.

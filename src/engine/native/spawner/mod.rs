@@ -21,8 +21,9 @@ use rustix::process::{
 };
 
 use super::protocol::Reply;
-use super::{socket, sys};
+use super::socket;
 use crate::engine::owner::Owner;
+use crate::sys;
 
 pub use launch::{Spawner, sealed};
 

@@ -16,8 +16,9 @@ use super::{Privilege, sealed, template};
 use crate::engine::hardening::seccomp::{self, Program};
 use crate::engine::native::cgroup::{self, Group, Tree};
 use crate::engine::native::protocol::{ContainerId, MakeLimits, Reply, Request};
-use crate::engine::native::{socket, sys};
+use crate::engine::native::socket;
 use crate::engine::owner::Owner;
+use crate::sys;
 
 /// The event key of the connection; containers count from 1.
 const CONNECTION: u64 = 0;
