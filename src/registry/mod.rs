@@ -20,7 +20,9 @@ pub mod unpack;
 pub use credentials::{Credential, CredentialFiles, Credentials};
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
-pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
+pub use image::{
+    Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, MAX_LAYERS, Removed, Summary,
+};
 pub use images::Images;
 pub use policy::{Policy, PullPolicy};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
