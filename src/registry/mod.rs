@@ -3,6 +3,7 @@
 
 pub mod client;
 mod credentials;
+mod env;
 mod error;
 mod grammar;
 mod image;
@@ -18,6 +19,7 @@ pub(crate) mod testing;
 pub mod unpack;
 
 pub use credentials::{Credential, CredentialFiles, Credentials};
+pub(crate) use env::is_hook;
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
 pub use image::{
