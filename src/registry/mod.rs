@@ -1,6 +1,7 @@
 //! Images: references, the operator's policy, pulling from registries, and the native engine's own
 //! store.
 
+mod address;
 pub mod client;
 mod credentials;
 mod env;
@@ -26,7 +27,7 @@ pub use image::{
     Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, MAX_LAYERS, Removed, Summary,
 };
 pub use images::Images;
-pub use policy::{Policy, PullPolicy};
+pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
-pub use reference::{InvalidReference, Reference};
+pub use reference::{InvalidReference, Reference, RegistryPrefix};
 pub use resolve::Registry;
