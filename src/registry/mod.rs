@@ -5,6 +5,7 @@ pub mod client;
 mod credentials;
 mod error;
 mod grammar;
+mod host_only;
 mod image;
 mod images;
 pub mod manifest;
@@ -20,9 +21,12 @@ pub mod unpack;
 pub use credentials::{Credential, CredentialFiles, Credentials};
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
+pub use host_only::HostOnly;
 pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
 pub use images::Images;
-pub use policy::{Policy, PullPolicy};
+pub use policy::{
+    ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RegistryPrefix, RequirePinned,
+};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
 pub use reference::{InvalidReference, Reference};
-pub use resolve::Registry;
+pub use resolve::{Pull, PullOptions, Registry};

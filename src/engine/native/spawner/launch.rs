@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -19,11 +20,13 @@ pub struct Spawner {
 
 impl Spawner {
     /// Starts the spawner from a sealed copy of this program, with an empty environment.
-    /// `accepted` are the limits that need not hold.
+    /// `accepted` are the limits that need not hold, `layers` the folder of the store's unpacked
+    /// layers.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the step that failed.
-    pub fn launch(accepted: &[Unenforced]) -> Result<Self, EngineError> {
+    pub fn launch(accepted: &[Unenforced], layers: Option<&Path>) -> Result<Self, EngineError> {
+        let _ = layers;
         let failed = |what: &str, e: io::Error| EngineError::Unavailable(format!("{what}: {e}"));
         let (ours, theirs) = socket::pair().map_err(|e| failed("socketpair", e))?;
         let own = std::fs::read("/proc/self/exe").map_err(|e| failed("reading this program", e))?;
