@@ -214,6 +214,12 @@ impl Pool {
         Waiting { containers, full, ready }
     }
 
+    /// How many wait of one image, by its digest, or by the full name of one that has none.
+    #[must_use]
+    pub fn waiting_of(&self, image: &str) -> usize {
+        self.stock().waiting_of(image)
+    }
+
     /// A container for one execution: one that waits, or one made now. It never refuses because
     /// none waits.
     ///

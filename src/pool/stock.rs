@@ -152,6 +152,12 @@ impl Stock {
         (all.map(|kind| kind.waiting.len()).sum(), full)
     }
 
+    /// How many wait of one image, whatever their language.
+    pub(super) fn waiting_of(&self, image: &str) -> usize {
+        let kinds = self.kinds.iter().filter(|(key, _)| key.image == image);
+        kinds.map(|(_, kind)| kind.waiting.len()).sum()
+    }
+
     /// Forgets everything that waits.
     pub(super) fn clear(&mut self) -> Vec<Arc<Slot>> {
         self.kinds.values_mut().flat_map(|kind| kind.waiting.drain(..)).collect()
