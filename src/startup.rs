@@ -3,6 +3,7 @@
 mod choose;
 pub(crate) mod images;
 mod launch;
+mod offline;
 pub(crate) mod privileges;
 
 use std::io;
@@ -33,6 +34,7 @@ use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
 pub use launch::Launched;
+pub(crate) use offline::{Begun, Offline};
 
 /// For a request's head to arrive.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
