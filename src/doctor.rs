@@ -2,6 +2,7 @@
 
 mod cgroups;
 mod docker;
+mod images;
 mod kernel;
 
 use std::fmt;
@@ -52,6 +53,7 @@ pub fn run(settings: &Settings) -> ExitCode {
     };
     section("Kernel", &kernel::checks());
     section("Control groups", &cgroups::checks());
+    section("Images of the native engine", &images::checks(settings, &launched.store));
     runtime.block_on(async {
         section("Docker", &docker::checks(settings.docker_host.as_deref()).await);
         let native = try_native(settings, Some(launched), String::new()).await;
