@@ -188,12 +188,6 @@ impl Pool {
         pool
     }
 
-    /// How many containers wait of an image, by its digest.
-    #[must_use]
-    pub fn waiting_of(&self, digest: &str) -> usize {
-        self.stock().waiting_of(digest)
-    }
-
     /// Ends what waits of an image, by its digest, unless the operator wants it to wait: for whoever
     /// wants the image to go.
     pub fn discard(&self, digest: &str) {
@@ -232,6 +226,12 @@ impl Pool {
             self.was_full.store(true, Ordering::Relaxed);
         }
         Waiting { containers, full, ready }
+    }
+
+    /// How many wait of one image, by its digest, or by the full name of one that has none.
+    #[must_use]
+    pub fn waiting_of(&self, image: &str) -> usize {
+        self.stock().waiting_of(image)
     }
 
     /// A container for one execution: one that waits, or one made now. It never refuses because

@@ -81,12 +81,6 @@ impl Stock {
             .collect()
     }
 
-    /// How many wait of one image.
-    pub(super) fn waiting_of(&self, image: &str) -> usize {
-        let kinds = self.kinds.iter().filter(|(key, _)| key.image == image);
-        kinds.map(|(_, kind)| kind.waiting.len()).sum()
-    }
-
     /// So many more of this kind are to wait at all times.
     pub(super) fn hold(&mut self, key: &Key, recipe: &Recipe, count: usize) {
         self.kind(key, recipe).floor += count;
@@ -172,6 +166,12 @@ impl Stock {
         let all = self.kinds.values();
         let full = all.clone().all(|kind| kind.waiting.len() >= kind.floor);
         (all.map(|kind| kind.waiting.len()).sum(), full)
+    }
+
+    /// How many wait of one image, whatever their language.
+    pub(super) fn waiting_of(&self, image: &str) -> usize {
+        let kinds = self.kinds.iter().filter(|(key, _)| key.image == image);
+        kinds.map(|(_, kind)| kind.waiting.len()).sum()
     }
 
     /// Forgets everything that waits.

@@ -7,6 +7,7 @@ mod credentials;
 mod env;
 mod error;
 mod grammar;
+mod host_only;
 mod image;
 mod images;
 pub mod manifest;
@@ -23,6 +24,7 @@ pub use credentials::{Credential, CredentialFiles, Credentials};
 pub(crate) use env::is_hook;
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
+pub use host_only::HostOnly;
 pub use image::{
     Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, MAX_LAYERS, Removed, Summary,
 };
@@ -30,4 +32,4 @@ pub use images::Images;
 pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
 pub use reference::{InvalidReference, Reference, RegistryPrefix};
-pub use resolve::Registry;
+pub use resolve::{Pull, PullOptions, Registry};

@@ -1,12 +1,15 @@
 //! Images played by a test.
 
+pub(crate) mod shelf;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 
 use super::{
-    Details, Image, ImageError, Images, Policy, Progress, Reference, Registry, Removed, Summary,
+    Details, Image, ImageError, Images, Policy, Progress, PullOptions, Reference, Registry,
+    Removed, Summary,
 };
 
 /// Images that are here or not, as a test's function says; a pull finds what is here.
@@ -60,7 +63,8 @@ pub(crate) fn registry<F>(find: F) -> Arc<Registry>
 where
     F: Fn(&Reference) -> BoxFuture<'static, Result<Image, ImageError>> + Send + Sync + 'static,
 {
-    Arc::new(Registry::new(Arc::new(Fixed(find)), Policy::default()))
+    let images = Arc::new(Fixed(find));
+    Arc::new(Registry::new(images, Policy::default(), PullOptions::default(), Arc::default()))
 }
 
 /// A registry in which every image is here.

@@ -1,22 +1,55 @@
 //! From a reference to an image, under the operator's policy.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
 use super::policy::{Policy, PullPolicy};
-use super::{Image, ImageError, Images, Reference};
+use super::progress::PullState;
+use super::{Image, ImageError, ImageErrorKind, Images, Progress, Reference};
+use crate::telemetry::metrics::Metrics;
+
+/// How a pull goes about failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PullOptions {
+    /// For all attempts together.
+    pub timeout: Duration,
+    /// How often a failed attempt is followed by another.
+    pub retries: u32,
+}
+
+impl Default for PullOptions {
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(300), retries: 3 }
+    }
+}
 
 /// The images of one engine, as the operator's policy lets them be used.
 pub struct Registry {
     images: Arc<dyn Images>,
     policy: Policy,
+    _options: PullOptions,
+    _metrics: Arc<Metrics>,
+}
+
+/// A pull that goes on for as long as somebody wants it: dropping this gives up one's interest.
+pub struct Pull {
+    pub progress: watch::Receiver<PullState>,
+    pub outcome: BoxFuture<'static, Result<Image, ImageError>>,
 }
 
 impl Registry {
     #[must_use]
-    pub fn new(images: Arc<dyn Images>, policy: Policy) -> Self {
-        Self { images, policy }
+    pub fn new(
+        images: Arc<dyn Images>,
+        policy: Policy,
+        options: PullOptions,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        Self { images, policy, _options: options, _metrics: metrics }
     }
 
     /// The image that a request names; normally no registry is asked.
@@ -37,7 +70,30 @@ impl Registry {
     /// # Errors
     /// As [`ImageError`] lists them.
     pub async fn named(&self, reference: &Reference) -> Result<Image, ImageError> {
-        self.images.find(reference).await
+        match self.images.find(reference).await {
+            Err(error) if error.kind == ImageErrorKind::NotFound => {
+                self.images.pull(reference, &Progress::default()).await
+            }
+            found => found,
+        }
+    }
+
+    /// Pulls what a request names, whether it is here or not.
+    #[must_use]
+    pub fn pull(&self, reference: &Reference) -> Pull {
+        let (progress, images) = (Progress::default(), Arc::clone(&self.images));
+        let watched = progress.watch();
+        let outcome = match self.policy.allow(reference) {
+            Ok(reference) => async move { images.pull(&reference, &progress).await }.boxed(),
+            Err(refused) => std::future::ready(Err(refused)).boxed(),
+        };
+        Pull { progress: watched, outcome }
+    }
+
+    /// What the operator names and is not here, and why.
+    #[must_use]
+    pub fn missing(&self) -> Vec<(Reference, String)> {
+        Vec::new()
     }
 
     /// Resolves when a reference may lead to another image than before this call.

@@ -105,6 +105,12 @@ impl Store {
         self.catalog.folder.layers_path()
     }
 
+    /// The same of a store in this folder, before it is open.
+    #[must_use]
+    pub fn layers_of(path: &Path) -> PathBuf {
+        folder::layers_of(path)
+    }
+
     /// Takes images in from elsewhere than a registry, under their own names or under `tag`.
     ///
     /// # Errors

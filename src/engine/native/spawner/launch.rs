@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
@@ -26,9 +26,9 @@ impl Spawner {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the step that failed.
-    pub fn launch(accepted: &[Unenforced], layers: Option<PathBuf>) -> Result<Self, EngineError> {
+    pub fn launch(accepted: &[Unenforced], layers: Option<&Path>) -> Result<Self, EngineError> {
         let accept_unenforced = Unenforced::all_in(accepted);
-        let options = Options { accept_unenforced, layers };
+        let options = Options { accept_unenforced, layers: layers.map(Path::to_owned) };
         let failed = |what: &str, e: io::Error| EngineError::Unavailable(format!("{what}: {e}"));
         let (ours, theirs) = socket::pair().map_err(|e| failed("socketpair", e))?;
         let own = std::fs::read("/proc/self/exe").map_err(|e| failed("reading this program", e))?;
