@@ -7,9 +7,11 @@ mod faults;
 mod hostile;
 mod import;
 mod life;
+mod manifests;
 mod moving_tags;
 mod policy;
 mod pulls;
+mod redirects;
 mod together;
 mod trees;
 

@@ -141,7 +141,7 @@ fn private_addresses_are_refused(engine: Engine) {
         "100.64.0.1",
         "[::ffff:169.254.169.254]",
     ] {
-        refused(&here, &format!("{host}:{port}/x:1"), "private", &nobody);
+        refused(&here, &format!("{host}:{port}/x:1"), "TRUSTED_REGISTRIES", &nobody);
     }
 }
 

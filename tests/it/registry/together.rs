@@ -160,7 +160,7 @@ impl Disk {
 impl Drop for Disk {
     fn drop(&mut self) {
         let flags = rustix::mount::UnmountFlags::DETACH;
-        drop(rustix::mount::unmount(self.0.path(), flags));
+        let _ = rustix::mount::unmount(self.0.path(), flags);
     }
 }
 

@@ -101,10 +101,6 @@ impl Faults {
         format!("{}/{rest}", self.address())
     }
 
-    pub fn connections(&self) -> usize {
-        self.server.connections()
-    }
-
     pub fn requests(&self) -> Vec<Request> {
         self.server.requests()
     }

@@ -12,7 +12,7 @@ use super::Registry;
 use super::service::client;
 
 /// A layer's archive, written exactly as told.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Archive(Vec<u8>);
 
 impl Archive {
@@ -20,7 +20,12 @@ impl Archive {
         Self::default()
     }
 
-    pub fn file(self, path: &str, mode: u32, content: impl AsRef<[u8]>) -> Self {
+    /// Bytes that need not be one.
+    pub fn raw(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    pub fn file(self, path: impl AsRef<[u8]>, mode: u32, content: impl AsRef<[u8]>) -> Self {
         self.entry(EntryType::Regular, path, mode, "", content.as_ref())
     }
 
@@ -57,15 +62,16 @@ impl Archive {
     pub fn entry(
         mut self,
         kind: EntryType,
-        path: &str,
+        path: impl AsRef<[u8]>,
         mode: u32,
         target: &str,
         content: &[u8],
     ) -> Self {
-        for (name, marker) in [(target, b'K'), (path, b'L')] {
+        let path = path.as_ref();
+        for (name, marker) in [(target.as_bytes(), b'K'), (path, b'L')] {
             if name.len() > 100 {
                 let long = header(EntryType::new(marker), "././@LongLink", 0, "", name.len() + 1);
-                self.append(&long, &[name.as_bytes(), b"\0"].concat());
+                self.append(&long, &[name, b"\0"].concat());
             }
         }
         let header = header(kind, path, mode, target, content.len());
@@ -113,14 +119,20 @@ impl Archive {
 }
 
 /// A header whose fields are taken as they are.
-pub fn header(kind: EntryType, path: &str, mode: u32, target: &str, size: usize) -> Header {
+pub fn header(
+    kind: EntryType,
+    path: impl AsRef<[u8]>,
+    mode: u32,
+    target: &str,
+    size: usize,
+) -> Header {
     let mut header = Header::new_gnu();
-    let fill = |field: &mut [u8; 100], text: &str| {
+    let fill = |field: &mut [u8; 100], text: &[u8]| {
         let cut = text.len().min(field.len());
-        field[..cut].copy_from_slice(&text.as_bytes()[..cut]);
+        field[..cut].copy_from_slice(&text[..cut]);
     };
-    fill(&mut header.as_old_mut().name, path);
-    fill(&mut header.as_old_mut().linkname, target);
+    fill(&mut header.as_old_mut().name, path.as_ref());
+    fill(&mut header.as_old_mut().linkname, target.as_bytes());
     header.set_entry_type(kind);
     header.set_mode(mode);
     header.set_size(size as u64);

@@ -8,7 +8,6 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::process::Signal;
 use serde_json::json;
 use tempfile::TempDir;
 
@@ -133,22 +132,6 @@ impl Registry {
     pub fn count(&self, method: &str, part: &str) -> usize {
         let is = |line: &&String| line.starts_with(method) && line.contains(part);
         self.pulls().iter().filter(is).count()
-    }
-
-    /// The folder that holds a blob, to spoil it.
-    pub fn blob(&self, digest: &str) -> PathBuf {
-        let hex = digest.strip_prefix("sha256:").expect("a digest");
-        let blobs = self.images.path().join("docker/registry/v2/blobs/sha256");
-        blobs.join(&hex[..2]).join(hex).join("data")
-    }
-
-    /// Lets it answer nobody until [`Self::resume`].
-    pub fn pause(&self) {
-        super::host::signal(self.child.id(), Signal::STOP);
-    }
-
-    pub fn resume(&self) {
-        super::host::signal(self.child.id(), Signal::CONT);
     }
 }
 
