@@ -33,7 +33,7 @@ fn bomb(packing: Packing) -> Layer {
     let piece = pack(&zeros);
     (0..(4_usize << 30) / PIECE).for_each(|_| blob.extend_from_slice(&piece));
     // Nobody comes so far as to find out that it is wrong.
-    Layer { packing, blob, diff_id: digest(b"4 GiB of zeros") }
+    Layer::claiming(digest(b"4 GiB of zeros"), packing, blob)
 }
 
 /// A layer of a million entries, packed small.
@@ -50,7 +50,7 @@ fn many_entries() -> Layer {
     let piece = piece(0);
     let mut blob = Vec::new();
     (0..1_000_000 / PIECE).for_each(|_| blob.extend_from_slice(&piece));
-    Layer { packing: Packing::Gzip, blob, diff_id: digest(b"a million entries") }
+    Layer::claiming(digest(b"a million entries"), Packing::Gzip, blob)
 }
 
 /// Bytes of everything beneath a folder; what goes away meanwhile counts nothing.

@@ -1,5 +1,6 @@
 //! Images made in memory, entry by entry: an honest builder would refuse half of them.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
@@ -156,6 +157,8 @@ pub enum Packing {
 pub struct Layer {
     pub packing: Packing,
     pub blob: Vec<u8>,
+    /// `sha256:…` of the blob.
+    digest: String,
     /// `sha256:…` of the archive.
     pub diff_id: String,
 }
@@ -168,11 +171,16 @@ impl Layer {
             Packing::Gzip => gzip(&archive),
             Packing::Zstd => through("zstd", &["-q", "-c"], &archive),
         };
-        Self { packing, blob, diff_id }
+        Self::claiming(diff_id, packing, blob)
+    }
+
+    /// One whose archive is said to have this digest.
+    pub fn claiming(diff_id: String, packing: Packing, blob: Vec<u8>) -> Self {
+        Self { packing, digest: digest(&blob), blob, diff_id }
     }
 
     pub fn digest(&self) -> String {
-        digest(&self.blob)
+        self.digest.clone()
     }
 
     /// Its archive.
@@ -353,10 +361,12 @@ impl Image {
         Document::new(self.format.manifest(), &content)
     }
 
-    /// Its configuration and its layers, by their digests.
-    pub fn blobs(&self) -> Vec<(String, Vec<u8>)> {
+    /// Its configuration and its layers by their digests, each once.
+    pub fn blobs(&self) -> BTreeMap<String, Vec<u8>> {
         let config = self.config();
-        let layers = self.layers.iter().map(|layer| (layer.digest(), layer.blob.clone()));
+        let layers = self.layers.iter().map(|layer| (layer.digest(), &layer.blob));
+        let layers: BTreeMap<_, _> = layers.collect();
+        let layers = layers.into_iter().map(|(digest, blob)| (digest, blob.clone()));
         std::iter::once((digest(&config), config)).chain(layers).collect()
     }
 
@@ -377,7 +387,8 @@ impl Image {
         let mut layers = Vec::new();
         for layer in &self.layers {
             assert_eq!(layer.packing, Packing::Plain, "docker save does not compress");
-            let file = format!("{}/layer.tar", hex(&layer.blob));
+            let hex = layer.digest.strip_prefix("sha256:").expect("a digest");
+            let file = format!("{hex}/layer.tar");
             if !layers.contains(&file) {
                 archive = archive.file(&file, 0o644, &layer.blob);
             }
@@ -397,9 +408,7 @@ impl Image {
             .file("oci-layout", 0o644, r#"{"imageLayoutVersion": "1.0.0"}"#)
             .file("index.json", 0o644, index.to_string());
         let mut blobs = self.blobs();
-        blobs.push((manifest.digest(), manifest.bytes));
-        blobs.sort();
-        blobs.dedup();
+        blobs.insert(manifest.digest(), manifest.bytes);
         for (digest, bytes) in blobs {
             archive = archive.file(&format!("blobs/{}", digest.replace(':', "/")), 0o644, bytes);
         }
@@ -475,13 +484,15 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
 pub fn through(program: &str, args: &[&str], input: &[u8]) -> Vec<u8> {
     let mut command = Command::new(program);
     let command = command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let command = command.stderr(Stdio::piped());
     let mut child = command.spawn().unwrap_or_else(|e| panic!("{program}: {e}; use tests/run"));
     let mut stdin = child.stdin.take().expect("a pipe");
     std::thread::scope(|scope| {
         // It may stop reading early; its exit status tells.
         scope.spawn(move || drop(stdin.write_all(input)));
         let output = child.wait_with_output().expect("a child");
-        assert!(output.status.success(), "{program} {args:?} ended with {}", output.status);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{program} {args:?}: {}: {said}", output.status);
         output.stdout
     })
 }

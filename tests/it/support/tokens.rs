@@ -1,12 +1,12 @@
 //! A server that gives out tokens for a registry (distribution's token authentication).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
 use super::http::{Request, Response, Server};
 use super::images::through;
@@ -24,7 +24,32 @@ pub enum Client {
 /// A running token server.
 pub struct TokenServer {
     pub server: Server,
-    folder: TempDir,
+    keys: &'static Keys,
+}
+
+/// What tokens are signed with, for all servers of this process: a key of this kind takes a while.
+struct Keys {
+    key: String,
+    certificate: PathBuf,
+    /// The certificate as a token's header has it.
+    chain: String,
+}
+
+impl Keys {
+    fn get() -> &'static Self {
+        static KEYS: OnceLock<Keys> = OnceLock::new();
+        KEYS.get_or_init(|| {
+            // Nothing that lives as long as the process is cleared away at its end.
+            let folder = Path::new(env!("CARGO_TARGET_TMPDIR"));
+            let certificate = folder.join("tokens.pem");
+            let (key, file) = (text(&folder.join("tokens.key")), text(&certificate));
+            let args = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"];
+            let files = ["-subj", "/CN=tokens", "-keyout", &key, "-out", &file];
+            through("openssl", &[&args[..], &files].concat(), b"");
+            let der = through("openssl", &["x509", "-in", &file, "-outform", "DER"], b"");
+            Self { key, certificate, chain: STANDARD.encode(der) }
+        })
+    }
 }
 
 impl TokenServer {
@@ -32,24 +57,16 @@ impl TokenServer {
     pub const ISSUER: &'static str = "the suite";
 
     pub fn start(client: Client) -> Self {
-        let folder = tempfile::Builder::new().prefix("oncebox-it-tokens-").tempdir();
-        let folder = folder.expect("a folder");
-        let (key, certificate) = (folder.path().join("key.pem"), folder.path().join("cert.pem"));
-        let (key_text, certificate_text) = (text(&key), text(&certificate));
-        let args = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"];
-        let files = ["-subj", "/CN=tokens", "-keyout", &key_text, "-out", &certificate_text];
-        through("openssl", &[&args[..], &files].concat(), b"");
-        let der = through("openssl", &["x509", "-in", &certificate_text, "-outform", "DER"], b"");
-        let chain = STANDARD.encode(der);
+        let keys = Keys::get();
         let server = Server::start(move |request: &Request| {
             if !client.is_known(request) {
                 return Response::new(401, "{}").with("Content-Type", "application/json");
             }
-            let token = sign(&chain, &key_text, &access(request));
+            let token = sign(&keys.chain, &keys.key, &access(request));
             let body = json!({"token": token, "access_token": token, "expires_in": 300});
             Response::new(200, body.to_string()).with("Content-Type", "application/json")
         });
-        Self { server, folder }
+        Self { server, keys }
     }
 
     pub fn realm(&self) -> String {
@@ -57,8 +74,8 @@ impl TokenServer {
     }
 
     /// What the registry checks the tokens with.
-    pub fn certificate(&self) -> PathBuf {
-        self.folder.path().join("cert.pem")
+    pub fn certificate(&self) -> &Path {
+        &self.keys.certificate
     }
 }
 
@@ -79,7 +96,7 @@ impl Client {
     }
 }
 
-fn text(path: &std::path::Path) -> String {
+fn text(path: &Path) -> String {
     path.to_str().expect("a path of text").to_owned()
 }
 
