@@ -42,7 +42,7 @@ impl fmt::Display for Check {
 /// Prints the whole list. Succeeds when at least one engine has run a script.
 pub fn run(settings: &Settings) -> ExitCode {
     // First, while there is one thread.
-    let spawner = Spawner::launch(&settings.accept_unenforced);
+    let spawner = Spawner::launch(&settings.accept_unenforced, None);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {

@@ -82,7 +82,7 @@ fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), St
 /// Starts the spawner where the settings may need it. To be called while there is one thread.
 fn launch_spawner(settings: &Settings) -> Spawned {
     let needed = settings.engine != EngineChoice::Docker;
-    needed.then(|| Spawner::launch(&settings.accept_unenforced))
+    needed.then(|| Spawner::launch(&settings.accept_unenforced, None))
 }
 
 async fn run(settings: &Settings, spawner: Spawned) -> Result<(), String> {

@@ -1,8 +1,10 @@
 //! Images: references, the operator's policy, pulling from registries, and the native engine's own
 //! store.
 
+mod address;
 pub mod client;
 mod credentials;
+mod env;
 mod error;
 mod grammar;
 mod image;
@@ -18,11 +20,14 @@ pub(crate) mod testing;
 pub mod unpack;
 
 pub use credentials::{Credential, CredentialFiles, Credentials};
+pub(crate) use env::is_hook;
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
-pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
+pub use image::{
+    Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, MAX_LAYERS, Removed, Summary,
+};
 pub use images::Images;
-pub use policy::{Policy, PullPolicy};
+pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
-pub use reference::{InvalidReference, Reference};
+pub use reference::{InvalidReference, Reference, RegistryPrefix};
 pub use resolve::Registry;

@@ -18,7 +18,7 @@ use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
 use crate::pool::Pool;
-use crate::registry::store::Store;
+use crate::registry::store::{Store, StoreOptions};
 use crate::registry::{Images, Policy, Reference, Registry};
 use crate::telemetry::metrics::Metrics;
 
@@ -97,7 +97,13 @@ pub(crate) async fn try_native(
     } else {
         format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
     };
-    prove(settings, engine, Arc::new(Store), metrics, "host", reason).await
+    let options = StoreOptions {
+        path: "/var/lib/oncebox/images".into(),
+        size_limit: None,
+        max_image: 10 << 30,
+    };
+    let store = Store::open(options, None)?;
+    prove(settings, engine, store, metrics, "host", reason).await
 }
 
 /// Starts the Docker engine and runs the canary on it.
