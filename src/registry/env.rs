@@ -53,7 +53,8 @@ mod tests {
         for name in ["PATH", "LANG", "JAVA_HOME", "GOPATH", "LUA", "ENVIRONMENT"] {
             assert!(!is_hook(name), "{name}");
         }
-        let hooks = ["", "LD_PRELOAD", "PYTHONSTARTUP", "BASH_FUNC_ls%%", "ENV", "HOME", "_", "a-b"];
+        let hooks =
+            ["", "LD_PRELOAD", "PYTHONSTARTUP", "BASH_FUNC_ls%%", "ENV", "HOME", "_", "a-b"];
         for name in hooks {
             assert!(is_hook(name), "{name}");
         }
