@@ -26,4 +26,4 @@ pub use images::Images;
 pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
 pub use reference::{InvalidReference, Reference, RegistryPrefix};
-pub use resolve::Registry;
+pub use resolve::{Pull, PullOptions, Registry};

@@ -1,13 +1,17 @@
 //! Images played by a test.
 
+mod scripted;
+
 use std::sync::Arc;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending, ready};
 
 use super::{
-    Details, Image, ImageError, Images, Policy, Progress, Reference, Registry, Removed, Summary,
+    Details, Image, ImageError, Images, Policy, Progress, PullOptions, Reference, Registry,
+    Removed, Summary,
 };
+pub(crate) use scripted::{Play, Scripted};
 
 /// Images that are here or not, as a test's function says; a pull finds what is here.
 pub(crate) struct Fixed<F>(pub(crate) F);
@@ -60,7 +64,8 @@ pub(crate) fn registry<F>(find: F) -> Arc<Registry>
 where
     F: Fn(&Reference) -> BoxFuture<'static, Result<Image, ImageError>> + Send + Sync + 'static,
 {
-    Arc::new(Registry::new(Arc::new(Fixed(find)), Policy::default()))
+    let images = Arc::new(Fixed(find));
+    Arc::new(Registry::new(images, Policy::default(), PullOptions::default(), Arc::default()))
 }
 
 /// A registry in which every image is here.

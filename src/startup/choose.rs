@@ -19,7 +19,7 @@ use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
 use crate::pool::Pool;
 use crate::registry::store::Store;
-use crate::registry::{Images, Policy, Reference, Registry};
+use crate::registry::{Images, Policy, PullOptions, Reference, Registry};
 use crate::telemetry::metrics::Metrics;
 
 /// For an engine to start and to run the canary.
@@ -137,7 +137,8 @@ pub(super) async fn prove(
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
-    let registry = Arc::new(Registry::new(images, Policy::default()));
+    let (policy, options) = (Policy::default(), PullOptions::default());
+    let registry = Arc::new(Registry::new(images, policy, options, Arc::clone(&metrics)));
     let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
     let executor = Arc::new(Executor::new(
         pool,
