@@ -102,8 +102,11 @@ pub(crate) async fn try_native(
 
 /// Starts the Docker engine and runs the canary on it.
 pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
-    let options =
-        DockerOptions { host: settings.docker_host.clone(), runtime: settings.runtime.clone() };
+    let options = DockerOptions {
+        host: settings.docker_host.clone(),
+        runtime: settings.runtime.clone(),
+        ..DockerOptions::default()
+    };
     let metrics = Arc::new(Metrics::new());
     let starting = DockerEngine::start(options, Arc::clone(&metrics));
     let engine = within(starting).await.map_err(why)?;

@@ -4,7 +4,8 @@
 //! sends it, `read_back` holds the daemon's word against it, `daemon` attaches and starts, and the
 //! guest's own look at itself decides. `removal` owns the container from the moment its name is
 //! known. The guest travels in a volume (`guest_volume`); `sweep` finds what dead services left.
-//! `images` remembers what is behind a reference, and the daemon's events keep that true. All calls
+//! `images` remembers what is behind a reference, and the daemon's events keep that true; `pull` has
+//! the daemon pull one, `pull_error` reads why it did not, and `manage` lists and removes. All calls
 //! go over the connections that `transport` keeps.
 
 mod creation;
@@ -14,6 +15,9 @@ mod fake;
 mod guest_volume;
 mod image;
 mod images;
+mod manage;
+mod pull;
+mod pull_error;
 mod read_back;
 mod removal;
 mod request;
@@ -38,6 +42,7 @@ use self::daemon::Daemon;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
 use self::images::DaemonImages;
+use self::pull::Patience;
 use self::removal::Remover;
 use self::request::{INSTANCE_LABEL, OWNER_LABEL, Profile};
 use self::sweep::This;
@@ -46,7 +51,7 @@ use super::hardening::{self, Expected};
 use super::owner::Owner;
 use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::guest_binary;
-use crate::registry::Images;
+use crate::registry::{Credentials, Images};
 use crate::telemetry::metrics::Metrics;
 
 /// The uids containers run as, each used by one container at a time.
@@ -58,13 +63,15 @@ const CLOSE: Duration = Duration::from_secs(30);
 const CLOSE_LOOK: Duration = Duration::from_millis(50);
 
 /// Which daemon, and how it runs containers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct DockerOptions {
     /// In the form of `DOCKER_HOST`: `unix:///path` or `tcp://host:port` (without TLS); `None` is
     /// `/var/run/docker.sock`.
     pub host: Option<String>,
     /// The OCI runtime by the daemon's name for it, such as `runsc`; `None` is its default.
     pub runtime: Option<String>,
+    /// What the daemon is given for the registries it pulls from; its own are none of ours.
+    pub credentials: Credentials,
 }
 
 /// The versions in play, for people.
@@ -128,7 +135,12 @@ impl DockerEngine {
         let volume = profile.guest_volume.clone();
         let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
         let sweeper = tokio::spawn(sweep);
-        let images = DaemonImages::new(Arc::clone(&daemon), host.architecture);
+        let images = DaemonImages::new(
+            Arc::clone(&daemon),
+            host.architecture,
+            options.credentials,
+            Patience::default(),
+        );
         let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
             creator: Creator::new(Arc::clone(&daemon), Arc::clone(&remover), instance.clone()),
@@ -270,7 +282,8 @@ mod tests {
 
     async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
         let host = Some(fake.host());
-        DockerEngine::start(DockerOptions { host, runtime: None }, Arc::default()).await
+        DockerEngine::start(DockerOptions { host, ..DockerOptions::default() }, Arc::default())
+            .await
     }
 
     /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
@@ -313,7 +326,7 @@ mod tests {
     #[tokio::test]
     async fn no_daemon_is_unavailable_and_named() {
         for host in ["unix:///no/such.sock", "tcp://127.0.0.1:1", "ssh://somewhere"] {
-            let options = DockerOptions { host: Some(host.into()), runtime: None };
+            let options = DockerOptions { host: Some(host.into()), ..DockerOptions::default() };
             let error = DockerEngine::start(options, Arc::default()).await.err().unwrap();
             assert!(matches!(error, EngineError::Unavailable(_)), "{host}: {error}");
         }
