@@ -34,7 +34,8 @@ impl Default for Patience {
     }
 }
 
-/// Fewer new bytes than this are as good as none: a registry must not hold a pull by a drip.
+/// Fewer new bytes than this are as good as none: a registry must not hold a pull by a drip, and a
+/// daemon with containerd's image store says the same ten times a second.
 const LEAST: u64 = 4 << 10;
 
 /// Has the daemon make the image what its registry has, and returns the digest that it found there,
@@ -139,8 +140,9 @@ impl Word {
         self.status.as_deref()?.strip_prefix("Digest: ").map(ToOwned::to_owned)
     }
 
+    /// In the words of either of the daemon's image stores.
     fn is_download(&self) -> bool {
-        self.status.as_deref() == Some("Downloading")
+        matches!(self.status.as_deref(), Some("Downloading" | "Pulling layer fs"))
     }
 
     /// Writes what it says of one layer into the state; of anything else it says nothing there.
@@ -148,7 +150,7 @@ impl Word {
         let (Some(id), Some(status)) = (&self.id, self.status.as_deref()) else { return };
         let phase = match status {
             "Pulling fs layer" | "Waiting" | "Download complete" => LayerPhase::Waiting,
-            "Downloading" | "Verifying Checksum" => LayerPhase::Downloading,
+            "Downloading" | "Pulling layer fs" | "Verifying Checksum" => LayerPhase::Downloading,
             "Extracting" => LayerPhase::Unpacking,
             "Pull complete" | "Already exists" => LayerPhase::Done,
             _ if status.starts_with("Retrying in ") => LayerPhase::Waiting,
@@ -163,7 +165,7 @@ impl Word {
         layer.phase = phase;
         let count = |bytes: Option<i64>| bytes.and_then(|bytes| u64::try_from(bytes).ok());
         match (status, &self.progress_detail) {
-            ("Downloading", Some(bytes)) => {
+            (_, Some(bytes)) if self.is_download() => {
                 layer.done = count(bytes.current).unwrap_or(layer.done);
                 layer.total = count(bytes.total).filter(|total| *total > 0).or(layer.total);
             }
@@ -195,6 +197,8 @@ impl Standstill {
 
     fn heard(&mut self, word: &Word, state: &PullState, now: Instant) {
         let done = state.layers.iter().fold(0_u64, |sum, layer| sum.saturating_add(layer.done));
+        // A download that begins anew has less.
+        self.done = self.done.min(done);
         if !word.is_download() || done >= self.done.saturating_add(LEAST) {
             (self.since, self.done) = (now, done);
         }

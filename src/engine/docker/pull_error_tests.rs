@@ -14,7 +14,7 @@ fn password() -> Credential {
 }
 
 /// The status of the daemon's answer, 0 where it had begun already, and what it said then. Those of
-/// 20.10 were heard from one; those of later daemons and of containerd are from their sources.
+/// 20.10 were heard from one; those of containerd's image store are as its users report them.
 #[rstest]
 #[case(
     404,
@@ -34,6 +34,13 @@ fn password() -> Credential {
     NotFound,
     false
 )]
+#[case(
+    500,
+    "pull access denied, repository does not exist or may require authorization: authorization failed: no basic auth credentials",
+    Auth,
+    false
+)]
+#[case(429, "error from registry: You have reached your limit", Unavailable, true)]
 #[case(
     404,
     "failed to resolve reference \"reg.example:5000/team/tool:1\": reg.example:5000/team/tool:1: not found",

@@ -178,6 +178,9 @@ fn only_what_matters_moves_the_end() {
     assert_eq!(downloading(30, 4096), 90);
     assert_eq!(downloading(40, 8191), 90);
     assert_eq!(downloading(50, 90_000), 110);
+    // What begins anew has not to catch up.
+    assert_eq!(downloading(52, 10), 110);
+    assert_eq!(downloading(54, 5000), 114);
     assert_eq!(end(60, r#"{"status":"Retrying in 5 seconds","id":"a"}"#), 120);
     assert_eq!(end(70, r#"{"status":"Download complete","id":"a"}"#), 130);
     assert_eq!(end(80, r#"{"status":"Extracting","id":"a"}"#), 380);
