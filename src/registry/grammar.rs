@@ -11,12 +11,16 @@ const MAX_TAG: usize = 128;
 /// Digest algorithms and the hexadecimal digits of each.
 const ALGORITHMS: &[(&str, usize)] = &[("sha256", 64), ("sha384", 96), ("sha512", 128)];
 
-/// Whether the part in front of the first slash is a registry and not the path's beginning.
+/// Whether the part in front of the first slash is a registry and not the path's beginning. No path
+/// has a capital letter, so what has one is a host.
 pub(super) fn is_registry(first: &str) -> bool {
-    first == "localhost" || first.contains(['.', ':'])
+    first == "localhost"
+        || first.contains(['.', ':'])
+        || first.bytes().any(|b| b.is_ascii_uppercase())
 }
 
-/// Host names are the same in any case, so they are kept in lower case: one registry, one name.
+/// Host names are the same in any case, so they are kept in lower case: one registry, one name. A
+/// host that only its capital letters tell from a path keeps them.
 pub(super) fn registry(text: &str) -> Result<String, String> {
     let lower = text.to_ascii_lowercase();
     let (host, port) = match lower.strip_prefix('[') {
@@ -24,7 +28,8 @@ pub(super) fn registry(text: &str) -> Result<String, String> {
             let (address, port) = rest
                 .split_once(']')
                 .ok_or_else(|| format!("the registry {} lacks a closing ]", quoted(text)))?;
-            if address.parse::<Ipv6Addr>().is_err() {
+            // Docker knows no `::ffff:10.0.0.1`.
+            if address.parse::<Ipv6Addr>().is_err() || address.contains('.') {
                 return Err(format!("{} is no IPv6 address", quoted(address)));
             }
             let port = match port.strip_prefix(':') {
@@ -48,7 +53,11 @@ pub(super) fn registry(text: &str) -> Result<String, String> {
     if port.is_some_and(|port| !is_port(port)) {
         return Err(format!("the registry {} has no port from 1 to 65535", quoted(text)));
     }
-    Ok(if lower == LEGACY_REGISTRY { DEFAULT_REGISTRY.into() } else { lower })
+    Ok(match lower.as_str() {
+        LEGACY_REGISTRY => DEFAULT_REGISTRY.into(),
+        plain if is_registry(plain) => lower,
+        _ => text.into(),
+    })
 }
 
 fn is_label(label: &str) -> bool {

@@ -1,6 +1,7 @@
 //! Images: references, the operator's policy, pulling from registries, and the native engine's own
 //! store.
 
+mod address;
 pub mod client;
 mod credentials;
 mod error;
@@ -24,9 +25,7 @@ pub(crate) use grammar::quoted;
 pub use host_only::HostOnly;
 pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
 pub use images::Images;
-pub use policy::{
-    ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RegistryPrefix, RequirePinned,
-};
+pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
-pub use reference::{InvalidReference, Reference};
+pub use reference::{InvalidReference, Reference, RegistryPrefix};
 pub use resolve::{Pull, PullOptions, Registry};

@@ -8,12 +8,16 @@ use std::sync::Arc;
 
 use super::grammar::{self, DEFAULT_REGISTRY, quoted};
 
+mod prefix;
+
+pub use prefix::RegistryPrefix;
+
 /// Where the default registry keeps images without an owner.
 const OFFICIAL: &str = "library";
 /// The tag of a reference that names neither tag nor digest.
 const DEFAULT_TAG: &str = "latest";
 /// The reserved reference: the native engine's image of this machine's own `/usr`.
-const HOST: &str = "host";
+pub(super) const HOST: &str = "host";
 
 const MAX_NAME: usize = 255;
 
@@ -36,6 +40,24 @@ enum Name {
     Image { registry: String, repository: String, tag: Option<String>, digest: Option<String> },
 }
 
+impl Name {
+    /// From parts that are valid by themselves.
+    fn new(
+        registry: String,
+        path: String,
+        tag: Option<String>,
+        digest: Option<String>,
+    ) -> Result<Self, String> {
+        let official = registry == DEFAULT_REGISTRY && !path.contains('/');
+        let repository = if official { format!("{OFFICIAL}/{path}") } else { path };
+        let length = registry.len() + 1 + repository.len();
+        if length > MAX_NAME {
+            return Err(format!("its name has {length} characters, the most is {MAX_NAME}"));
+        }
+        Ok(Self::Image { registry, repository, tag, digest })
+    }
+}
+
 /// A string that is no image reference, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -54,7 +76,8 @@ impl Reference {
         *self.name == Name::Host
     }
 
-    /// The registry's host and port, in lower case; empty for `host`.
+    /// The registry's host and port; empty for `host`. In lower case, except where only a capital
+    /// letter tells it from a path, as in `Reg/x`.
     #[must_use]
     pub fn registry(&self) -> &str {
         match &*self.name {
@@ -107,6 +130,43 @@ impl Reference {
         }
     }
 
+    /// The same name where it names a registry, and otherwise the one that stands behind `prefix`:
+    /// `python:3` is `reg.example/team/python:3`. It takes the name as it is written in short, so
+    /// without the default registry's own `library/`.
+    ///
+    /// # Errors
+    /// When the name gets too long.
+    pub fn with_registry(&self, prefix: &RegistryPrefix) -> Result<Self, InvalidReference> {
+        let Name::Image { repository, tag, digest, .. } = &*self.name else {
+            return Ok(self.clone());
+        };
+        if !self.unqualified {
+            return Ok(self.clone());
+        }
+        let short = official(repository).unwrap_or(repository);
+        let path = match &prefix.path {
+            Some(path) => format!("{path}/{short}"),
+            None => short.to_owned(),
+        };
+        let name = Name::new(prefix.registry.clone(), path, tag.clone(), digest.clone())
+            .map_err(|why| InvalidReference(format!("{prefix}/{short}: {why}")))?;
+        Ok(Self { name: Arc::new(name), unqualified: false })
+    }
+
+    /// The same name, tag included, with this digest.
+    ///
+    /// # Errors
+    /// When it is no digest, and for `host`, which has none.
+    pub fn pinned(&self, digest: &str) -> Result<Self, InvalidReference> {
+        let Name::Image { registry, repository, tag, .. } = &*self.name else {
+            return Err(InvalidReference(format!("{HOST} is no image and has no digest")));
+        };
+        let digest = Some(grammar::digest(digest).map_err(InvalidReference)?);
+        let (registry, repository, tag) = (registry.clone(), repository.clone(), tag.clone());
+        let name = Arc::new(Name::Image { registry, repository, tag, digest });
+        Ok(Self { name, unqualified: self.unqualified })
+    }
+
     fn suffix(&self) -> String {
         let tag = self.tag().map(|tag| format!(":{tag}")).unwrap_or_default();
         let digest = self.digest().map(|digest| format!("@{digest}")).unwrap_or_default();
@@ -132,13 +192,9 @@ impl fmt::Display for Reference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.registry() == DEFAULT_REGISTRY {
             let path = self.repository();
-            let short = match path.split_once('/') {
-                Some((OFFICIAL, name)) if !name.contains('/') => Some(name),
-                // `docker.io/a.b/c` without its registry would name the registry `a.b`.
-                Some((first, _)) if !grammar::is_registry(first) => Some(path),
-                _ => None,
-            };
-            if let Some(short) = short {
+            // `docker.io/a.b/c` without its registry would name the registry `a.b`.
+            let plain = path.split_once('/').filter(|(first, _)| !grammar::is_registry(first));
+            if let Some(short) = official(path).or(plain.map(|_| path)) {
                 return write!(f, "{short}{}", self.suffix());
             }
         }
@@ -189,168 +245,16 @@ fn parse(text: &str) -> Result<Reference, String> {
     }
     let unqualified = registry.is_none();
     let registry = registry.unwrap_or_else(|| DEFAULT_REGISTRY.into());
-    let repository = if registry == DEFAULT_REGISTRY && !path.contains('/') {
-        format!("{OFFICIAL}/{path}")
-    } else {
-        path.into()
-    };
-    let length = registry.len() + 1 + repository.len();
-    if length > MAX_NAME {
-        return Err(format!("its name has {length} characters, the most is {MAX_NAME}"));
-    }
     let tag = tag.or_else(|| digest.is_none().then(|| DEFAULT_TAG.into()));
-    let name = Arc::new(Name::Image { registry, repository, tag, digest });
+    let name = Arc::new(Name::new(registry, path.into(), tag, digest)?);
     Ok(Reference { name, unqualified })
 }
 
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-    use rstest::rstest;
-
-    use super::*;
-
-    const SHA: &str = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-
-    #[rstest]
-    #[case("alpine", "alpine:latest", "docker.io/library/alpine:latest")]
-    #[case("alpine:3.20", "alpine:3.20", "docker.io/library/alpine:3.20")]
-    #[case("docker.io/alpine", "alpine:latest", "docker.io/library/alpine:latest")]
-    #[case("index.docker.io/library/alpine", "alpine:latest", "docker.io/library/alpine:latest")]
-    #[case("library/alpine", "alpine:latest", "docker.io/library/alpine:latest")]
-    #[case("me/tool:v1", "me/tool:v1", "docker.io/me/tool:v1")]
-    #[case("library/a/b", "library/a/b:latest", "docker.io/library/a/b:latest")]
-    #[case("docker.io/a.b/c", "docker.io/a.b/c:latest", "docker.io/a.b/c:latest")]
-    #[case("docker.io/localhost/c", "docker.io/localhost/c:latest", "docker.io/localhost/c:latest")]
-    #[case("localhost/x", "localhost/x:latest", "localhost/x:latest")]
-    #[case("localhost:5000", "localhost:5000", "docker.io/library/localhost:5000")]
-    #[case("host:5000/x", "host:5000/x:latest", "host:5000/x:latest")]
-    #[case("Reg.Example:5000/a/b:T", "reg.example:5000/a/b:T", "reg.example:5000/a/b:T")]
-    #[case("[::1]:80/x", "[::1]:80/x:latest", "[::1]:80/x:latest")]
-    #[case("[2001:DB8::1]/x:1", "[2001:db8::1]/x:1", "[2001:db8::1]/x:1")]
-    #[case("10.0.0.1/x", "10.0.0.1/x:latest", "10.0.0.1/x:latest")]
-    #[case("a__b/c--d/e.f_g", "a__b/c--d/e.f_g:latest", "docker.io/a__b/c--d/e.f_g:latest")]
-    #[case("host:latest", "host:latest", "docker.io/library/host:latest")]
-    #[case("host", "host", "host")]
-    fn normalises_as_docker_does(#[case] text: &str, #[case] familiar: &str, #[case] full: &str) {
-        let reference: Reference = text.parse().unwrap();
-        assert_eq!(reference.to_string(), familiar);
-        assert_eq!(reference.full(), full);
-        assert_eq!(reference.is_host(), text == "host");
-    }
-
-    #[test]
-    fn a_digest_stands_alone_or_beside_a_tag() {
-        let bare: Reference = format!("reg.example:5000/x@{SHA}").parse().unwrap();
-        assert_eq!((bare.tag(), bare.digest()), (None, Some(SHA)));
-        assert_eq!(bare.to_string(), format!("reg.example:5000/x@{SHA}"));
-        let both: Reference = format!("alpine:3@{SHA}").parse().unwrap();
-        assert_eq!((both.tag(), both.digest()), (Some("3"), Some(SHA)));
-        assert_eq!(both.to_string(), format!("alpine:3@{SHA}"));
-    }
-
-    #[test]
-    fn knows_whether_the_registry_was_written() {
-        let written: Reference = "docker.io/alpine".parse().unwrap();
-        let left_out: Reference = "alpine".parse().unwrap();
-        assert!(!written.is_unqualified() && left_out.is_unqualified());
-        assert_eq!(written, left_out);
-        assert!(!Reference::host().is_unqualified());
-    }
-
-    #[rstest]
-    #[case("", "it is empty")]
-    #[case("a; id", "only printable ASCII")]
-    #[case("alpine\n", r"'\n'")]
-    #[case("alpin\u{435}", "only printable ASCII")]
-    #[case("--privileged", "no part of a name")]
-    #[case("../x", "is no host name")]
-    #[case("a/../x", r#"".." is no part of a name"#)]
-    #[case("./x", "is no host name")]
-    #[case("/x", "is empty")]
-    #[case("a//b", "is empty")]
-    #[case("a/", "is empty")]
-    #[case("ALPINE", "lower case")]
-    #[case("Foo/bar", "lower case")]
-    #[case("reg.example/Foo", "lower case")]
-    #[case("https://reg.example/x", "leave out the https://")]
-    #[case("a%2fb", "no part of a name")]
-    #[case("a;id", "no part of a name")]
-    #[case("a___b", "no part of a name")]
-    #[case("a..b", "no part of a name")]
-    #[case("a-", "no part of a name")]
-    #[case("-reg.example/x", "is no host name")]
-    #[case("a..b/x", "is no host name")]
-    #[case("reg:0/x", "port")]
-    #[case("reg:65536/x", "port")]
-    #[case("reg:+5/x", "port")]
-    #[case("reg:/x", "port")]
-    #[case("[::1/x", "closing ]")]
-    #[case("[::1]80/x", "is no host:port")]
-    #[case("[::g]:80/x", "no IPv6 address")]
-    #[case("alpine:", "is no tag")]
-    #[case("alpine:.x", "is no tag")]
-    #[case("alpine:a:b", "is no tag")]
-    #[case("alpine@", "is no digest")]
-    #[case("alpine@sha256:abc", "64 digits")]
-    #[case("alpine@md5:abc", "none of sha256")]
-    #[case(&SHA[7..], "image id")]
-    fn refuses_with_a_reason(#[case] text: &str, #[case] reason: &str) {
-        let error = text.parse::<Reference>().unwrap_err().0;
-        assert!(error.contains(reason), "{error}");
-        assert!(!error.contains('\n'), "{error}");
-    }
-
-    #[rstest]
-    #[case(format!("alpine:{}", "t".repeat(129)), "is no tag")]
-    #[case("a".repeat(300), "the most is 255")]
-    #[case(format!("alpine@{}", SHA.to_uppercase()), "none of sha256")]
-    #[case(format!("alpine@{}A", &SHA[..SHA.len() - 1]), "64 digits")]
-    fn refuses_the_long_and_the_loud(#[case] text: String, #[case] reason: &str) {
-        let error = text.parse::<Reference>().unwrap_err().0;
-        assert!(error.contains(reason), "{error}");
-        assert!(error.len() < 400, "{error}");
-    }
-
-    #[test]
-    fn the_longest_name_is_accepted() {
-        let name = "a".repeat(MAX_NAME - "docker.io/library/".len());
-        assert!(name.parse::<Reference>().is_ok());
-        assert!(format!("{name}a").parse::<Reference>().is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn displays_what_parses_back(
-            registry in prop_oneof![
-                Just(String::new()),
-                "([a-z0-9]{1,4}(-[a-z0-9]{1,3})?\\.){0,2}[a-zA-Z0-9]{1,5}(:[1-9][0-9]{0,3})?/",
-                Just("[::1]:5000/".to_owned()),
-                Just("docker.io/".to_owned()),
-            ],
-            path in "(library/)?([a-z0-9]{1,6}((\\.|_|__|-{1,3})[a-z0-9]{1,4}){0,2}/){0,3}[a-z0-9]{1,6}",
-            tag in "(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,8})?",
-            digest in "(@sha256:[0-9a-f]{64})?",
-        ) {
-            let text = format!("{registry}{path}{tag}{digest}");
-            if let Ok(reference) = text.parse::<Reference>() {
-                prop_assert_eq!(&reference.to_string().parse::<Reference>().unwrap(), &reference);
-                prop_assert_eq!(&reference.full().parse::<Reference>().unwrap(), &reference);
-            } else {
-                // Only what was read as a registry can be wrong with it.
-                let qualified = format!("docker.io/{path}{tag}{digest}");
-                prop_assert!(qualified.parse::<Reference>().is_ok(), "{}", text);
-            }
-        }
-
-        #[test]
-        fn any_text_is_a_reference_or_a_sentence(text in ".{0,80}") {
-            match text.parse::<Reference>() {
-                Ok(reference) => {
-                    prop_assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference);
-                }
-                Err(InvalidReference(why)) => prop_assert!(!why.contains(char::is_control)),
-            }
-        }
-    }
+/// The name of an image without an owner.
+fn official(repository: &str) -> Option<&str> {
+    let name = repository.strip_prefix(OFFICIAL)?.strip_prefix('/')?;
+    (!name.contains('/')).then_some(name)
 }
+
+#[cfg(test)]
+mod tests;
