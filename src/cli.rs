@@ -9,14 +9,18 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Flags, KEYS, Key, Machine, Settings};
 use crate::engine::native;
+use crate::registry::unpack;
 use crate::{doctor, startup};
 
 /// Runs what the arguments say.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    // Our own re-execution, which no one else should find: its arguments are ours alone.
+    // Our own re-executions, which no one else should find: their arguments are ours alone.
     if args.get(1).is_some_and(|name| name == "spawner") {
         return native::spawner_main(args.get(2).is_some_and(|arg| arg == "--unenforced"));
+    }
+    if args.get(1).is_some_and(|name| name == "unpacker") {
+        return unpack::unpacker_main();
     }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,

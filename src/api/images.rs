@@ -102,7 +102,7 @@ fn addressed(request: &HttpRequest, door: &Door) -> Result<Reference, Problem> {
     let text = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let text = percent_decode_str(text).decode_utf8().map_err(|e| invalid(e.to_string()))?;
     let reference = text.parse::<Reference>().map_err(|e| invalid(e.to_string()))?;
-    Ok(door.names.allow(&reference)?)
+    door.naming.whole(&reference).map_err(|e| invalid(e.to_string()))
 }
 
 /// The address is no field of a body.

@@ -4,6 +4,7 @@
 mod address;
 pub mod client;
 mod credentials;
+mod env;
 mod error;
 mod grammar;
 mod host_only;
@@ -20,6 +21,7 @@ pub(crate) mod testing;
 pub mod unpack;
 
 pub use credentials::{Credential, CredentialFiles, Credentials};
+pub(crate) use env::is_hook;
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
 pub use host_only::HostOnly;

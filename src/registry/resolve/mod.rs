@@ -81,12 +81,21 @@ impl Registry {
     /// Pulls what a request names, whether it is here or not.
     #[must_use]
     pub fn pull(&self, reference: &Reference) -> Pull {
+        match self.policy.allow(reference) {
+            Ok(reference) => self.pull_named(&reference),
+            Err(refused) => Pull {
+                progress: Progress::default().watch(),
+                outcome: std::future::ready(Err(refused)).boxed(),
+            },
+        }
+    }
+
+    /// As [`Registry::pull`], for an image that the operator names: no policy is asked.
+    #[must_use]
+    pub fn pull_named(&self, reference: &Reference) -> Pull {
         let (progress, images) = (Progress::default(), Arc::clone(&self.images));
-        let watched = progress.watch();
-        let outcome = match self.policy.allow(reference) {
-            Ok(reference) => async move { images.pull(&reference, &progress).await }.boxed(),
-            Err(refused) => std::future::ready(Err(refused)).boxed(),
-        };
+        let (watched, reference) = (progress.watch(), reference.clone());
+        let outcome = async move { images.pull(&reference, &progress).await }.boxed();
         Pull { progress: watched, outcome }
     }
 
