@@ -17,7 +17,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     // Our own re-executions, which no one else should find: their arguments are ours alone.
     if args.get(1).is_some_and(|name| name == "spawner") {
-        return native::spawner_main(args.get(2).is_some_and(|arg| arg == "--unenforced"));
+        return native::spawner_main(&args[2..]);
     }
     if args.get(1).is_some_and(|name| name == "unpacker") {
         return unpack::unpacker_main();

@@ -328,6 +328,22 @@ async fn what_nobody_wants_any_more_goes() {
 }
 
 #[tokio::test]
+async fn an_image_that_is_to_go_is_let_go() {
+    let (pool, stage) = pool(Stage::default());
+    pool.take(&need("a", Some(SHELL))).await.unwrap();
+    filled(&pool, 1).await;
+    let image = Key::of(&recipe("a", SHELL)).image;
+    assert_eq!(pool.waiting_of(&image), 1);
+    pool.discard(&image);
+    stage.alive(0).await;
+    while pool.stock().recipe(&Key::of(&recipe("a", SHELL))).is_some() {
+        tokio::task::yield_now().await;
+        pool.discard(&image);
+    }
+    assert_eq!((pool.waiting_of(&image), stage.made()), (0, 2));
+}
+
+#[tokio::test]
 async fn closing_gives_everything_up_and_makes_nothing_more() {
     let (pool, stage) = pool(Stage::default());
     keep(&pool, 3);

@@ -48,6 +48,11 @@ pub(super) struct Folder {
     pub(super) layer_owner: Option<(u32, u32)>,
 }
 
+/// The folder of the unpacked layers of a store in `path`.
+pub(super) fn layers_of(path: &Path) -> PathBuf {
+    path.join(LAYERS)
+}
+
 impl Folder {
     /// Makes what is missing of the folder, and gives that, and nothing else, to `owner`.
     pub(super) fn prepare(path: &Path, owner: Option<(u32, u32)>) -> io::Result<()> {
@@ -100,11 +105,7 @@ impl Folder {
     }
 
     pub(super) fn layers_path(&self) -> PathBuf {
-        Self::layers_of(&self.path)
-    }
-
-    pub(super) fn layers_of(path: &Path) -> PathBuf {
-        path.join(LAYERS)
+        layers_of(&self.path)
     }
 
     /// Opens a file to read and write it, made where it is not there.

@@ -108,7 +108,7 @@ impl Store {
     /// The same of a store in this folder, before it is open.
     #[must_use]
     pub fn layers_of(path: &Path) -> PathBuf {
-        Folder::layers_of(path)
+        folder::layers_of(path)
     }
 
     /// Takes images in from elsewhere than a registry, under their own names or under `tag`.
