@@ -103,6 +103,16 @@ impl Task {
     }
 }
 
+impl Task {
+    /// The images that a registry is to be asked for.
+    fn pulled(&self) -> &[Reference] {
+        match self {
+            Self::Pull(references) => references,
+            _ => &[],
+        }
+    }
+}
+
 /// Does what the arguments say.
 pub(super) fn run(settings: &Settings, matches: &ArgMatches) -> ExitCode {
     // Bars and lines of their own say how it goes on.
@@ -114,7 +124,7 @@ pub(super) fn run(settings: &Settings, matches: &ArgMatches) -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let done = Begun::now(settings).and_then(|begun| {
+    let done = Begun::now(settings, task.pulled()).and_then(|begun| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
         runtime.block_on(async {
@@ -159,7 +169,7 @@ async fn perform(offline: &Offline, task: Task) -> Result<(), String> {
         }
         Task::Pull(references) => {
             each(references, async |reference| {
-                let pull = offline.registry.pull(&reference);
+                let pull = offline.registry.pull_named(&offline.name(&reference)?);
                 let image = watched(pull.progress, pull.outcome).await.map_err(why)?;
                 say(&line(&image));
                 Ok(())
@@ -185,7 +195,7 @@ async fn perform(offline: &Offline, task: Task) -> Result<(), String> {
 impl Offline {
     /// A name as requests would mean it.
     fn name(&self, reference: &Reference) -> Result<Reference, String> {
-        self.names.allow(reference).map_err(why)
+        self.naming.whole(reference).map_err(|e| e.to_string())
     }
 }
 

@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use super::*;
 use crate::api::testing::{Stage, door, executor_with};
 use crate::api::{middleware, routes};
+use crate::config::Naming;
 use crate::registry::testing::shelf::Shelf;
 use crate::registry::{Policy, PullOptions, Registry};
 
@@ -107,14 +108,11 @@ async fn an_address_names_an_image(
 #[actix_web::test]
 async fn a_name_without_a_registry_is_the_operators() {
     let shelf = Shelf::with(&["registry.example/team/a:latest"]);
-    let names = Policy {
-        custom_registry: Some("registry.example".parse().expect("a registry")),
-        ..Policy::default()
-    };
+    let naming = Naming(Some("registry.example".parse().expect("a registry")));
     let (stage, _running) = Stage::new();
     let registry = Registry::new(shelf, Policy::default(), PullOptions::default(), Arc::default());
     let executor = executor_with(stage.clone(), Arc::new(registry));
-    let door = web::Data::new(Door { executor, names, ..door(stage) });
+    let door = web::Data::new(Door { executor, naming, ..door(stage) });
     assert_eq!(ask(&door, TestRequest::get().uri("/images/team/a")).await.0, 200);
 }
 
