@@ -1,5 +1,7 @@
 //! Arguments to subcommand to exit code.
 
+mod image;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -7,14 +9,18 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use crate::config::{Flags, KEYS, Key, Machine, Settings};
 use crate::engine::native;
+use crate::registry::unpack;
 use crate::{doctor, startup};
 
 /// Runs what the arguments say.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    // Our own re-execution, which no one else should find: its arguments are ours alone.
+    // Our own re-executions, which no one else should find: their arguments are ours alone.
     if args.get(1).is_some_and(|name| name == "spawner") {
-        return native::spawner_main(args.get(2).is_some_and(|arg| arg == "--unenforced"));
+        return native::spawner_main(&args[2..]);
+    }
+    if args.get(1).is_some_and(|name| name == "unpacker") {
+        return unpack::unpacker_main();
     }
     let matches = match command().try_get_matches_from(args) {
         Ok(matches) => matches,
@@ -25,8 +31,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
-    match Settings::load(&flags(matches), |name| std::env::var(name).ok(), &Machine::this()) {
+    let flags = flags(innermost(matches));
+    match Settings::load(&flags, |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
+        Ok(settings) if name == "image" => image::run(&settings, matches),
         Ok(settings) => startup::serve(&settings),
         Err(e) => {
             eprintln!("oncebox: {e}");
@@ -46,6 +54,7 @@ fn command() -> Command {
         .arg(file_arg())
         .args(KEYS.iter().map(arg))
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
+        .subcommand(image::command())
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
         )
@@ -71,6 +80,11 @@ fn arg(key: &'static Key) -> Arg {
     if key.value == "BOOL" { arg.num_args(0..=1).default_missing_value("true") } else { arg }
 }
 
+/// The flags of every level are known at the last one.
+fn innermost(matches: &ArgMatches) -> &ArgMatches {
+    matches.subcommand().map_or(matches, |(_, matches)| innermost(matches))
+}
+
 fn flags(matches: &ArgMatches) -> Flags {
     let text = |name: &str| matches.get_one::<String>(name).cloned();
     let values = KEYS.iter().filter_map(|key| text(key.name).map(|value| (key.name, value)));
@@ -83,8 +97,7 @@ mod tests {
 
     fn check(args: &[&str]) -> Flags {
         let matches = command().try_get_matches_from(args).expect("valid arguments");
-        let (_, matches) = matches.subcommand().unwrap_or(("serve", &matches));
-        flags(matches)
+        flags(innermost(&matches))
     }
 
     #[test]
@@ -102,5 +115,7 @@ mod tests {
         assert_eq!(flags.values["user_name"], "1000");
         assert_eq!(flags.file.as_deref(), Some("x"));
         assert!(check(&["oncebox"]).values.is_empty());
+        let flags = check(&["oncebox", "--engine=native", "image", "ls", "--image-store", "/x"]);
+        assert_eq!((&*flags.values["engine"], &*flags.values["image_store"]), ("native", "/x"));
     }
 }

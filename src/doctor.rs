@@ -2,14 +2,14 @@
 
 mod cgroups;
 mod docker;
+mod images;
 mod kernel;
 
 use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::Settings;
-use crate::engine::native::Spawner;
-use crate::startup::{Chosen, try_docker, try_native};
+use crate::startup::{Chosen, Launched, privileges, try_docker, try_native};
 
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,7 +42,8 @@ impl fmt::Display for Check {
 /// Prints the whole list. Succeeds when at least one engine has run a script.
 pub fn run(settings: &Settings) -> ExitCode {
     // First, while there is one thread.
-    let spawner = Spawner::launch(&settings.accept_unenforced);
+    let owner = settings.user.as_ref().and_then(|user| privileges::ids(user).ok());
+    let launched = Launched::now(settings, owner);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -52,9 +53,10 @@ pub fn run(settings: &Settings) -> ExitCode {
     };
     section("Kernel", &kernel::checks());
     section("Control groups", &cgroups::checks());
+    section("Images of the native engine", &images::checks(settings, &launched.store));
     runtime.block_on(async {
         section("Docker", &docker::checks(settings.docker_host.as_deref()).await);
-        let native = try_native(settings, Some(spawner), String::new()).await;
+        let native = try_native(settings, Some(launched), String::new()).await;
         let docker = try_docker(settings, String::new()).await;
         let checks = [engine("native", &native), engine("docker", &docker)];
         section("Engines", &checks);

@@ -1,7 +1,10 @@
 //! The composition root: settings to engine, executor and HTTP, and the order of stopping.
 
 mod choose;
-mod privileges;
+pub(crate) mod images;
+mod launch;
+mod offline;
+pub(crate) mod privileges;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -16,6 +19,7 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,13 +27,14 @@ use tracing::{error, info, warn};
 
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
-use crate::engine::native::Spawner;
-use crate::engine::{Engine, EngineError};
+use crate::engine::Engine;
 use crate::execution::limits::Limits;
 use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
+pub use launch::Launched;
+pub(crate) use offline::{Begun, Offline};
 
 /// For a request's head to arrive.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -37,6 +42,8 @@ const HEAD_DEADLINE: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// For cancelled executions to answer, and for the HTTP workers to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Clients that may wait for pulls at once.
+const MOST_PULLS: usize = 16;
 /// For the engine to prove that nothing is left.
 const CLOSE: Duration = Duration::from_secs(10);
 
@@ -45,8 +52,8 @@ const CLOSE: Duration = Duration::from_secs(10);
 pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
     raise_descriptor_limit();
-    match prepare(settings).and_then(|(spawner, runtime)| runtime.block_on(run(settings, spawner)))
-    {
+    let prepared = prepare(settings);
+    match prepared.and_then(|(launched, runtime)| runtime.block_on(run(settings, launched))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("oncebox: {why}");
@@ -65,10 +72,10 @@ fn raise_descriptor_limit() {
     }
 }
 
-type Spawned = Option<Result<Spawner, EngineError>>;
-
-fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), String> {
-    let spawner = launch_spawner(settings);
+fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Runtime), String> {
+    let owner = settings.user.as_ref().map(privileges::ids).transpose()?;
+    let needed = settings.engine != EngineChoice::Docker;
+    let launched = needed.then(|| Launched::now(settings, owner));
     if let Some(user) = &settings.user {
         privileges::become_user(user)?;
     }
@@ -76,19 +83,13 @@ fn prepare(settings: &Settings) -> Result<(Spawned, tokio::runtime::Runtime), St
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    Ok((spawner, runtime.map_err(|e| format!("no threads: {e}"))?))
+    Ok((launched, runtime.map_err(|e| format!("no threads: {e}"))?))
 }
 
-/// Starts the spawner where the settings may need it. To be called while there is one thread.
-fn launch_spawner(settings: &Settings) -> Spawned {
-    let needed = settings.engine != EngineChoice::Docker;
-    needed.then(|| Spawner::launch(&settings.accept_unenforced))
-}
-
-async fn run(settings: &Settings, spawner: Spawned) -> Result<(), String> {
+async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
     let signals = Signals::of_this_process().map_err(|e| format!("no signals: {e}"))?;
     let application = tokio::select! {
-        built = Application::build(settings, spawner) => built.map_err(|e| e.to_string())?,
+        built = Application::build(settings, launched) => built.map_err(|e| e.to_string())?,
         () = signals.stop.cancelled() => return Ok(()),
     };
     application.run_until_stopped(&signals).await
@@ -137,18 +138,24 @@ pub enum StartError {
     NoEngine(#[from] NoEngine),
     #[error("cannot listen on {address}: {error}; free it, or set HOST and PORT")]
     Listen { address: SocketAddr, error: io::Error },
+    #[error("{0}")]
+    Registries(String),
 }
 
 impl Application {
-    /// Chooses the engine, proves it with a canary, and listens. `spawner` is what was launched
+    /// Chooses the engine, proves it with a canary, and listens. `launched` is what was started
     /// before the process had threads.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
-    pub async fn build(settings: &Settings, spawner: Spawned) -> Result<Self, StartError> {
+    pub async fn build(
+        settings: &Settings,
+        launched: Option<Launched>,
+    ) -> Result<Self, StartError> {
+        images::client(settings).map_err(StartError::Registries)?;
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
-        let chosen = choose::choose(settings, spawner).await?;
+        let chosen = choose::choose(settings, launched).await?;
         let engine = chosen.engine.clone();
         let assembled = Self::assemble(settings, listener, chosen);
         if assembled.is_err() {
@@ -177,6 +184,8 @@ impl Application {
                 image: chosen.image.to_string(),
                 canary: Canary { passed: true, seconds: chosen.canary.as_secs_f64() },
             },
+            names: settings.images.operators_policy(),
+            pulls: Arc::new(Semaphore::new(MOST_PULLS)),
             max_body: settings.max_body,
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),

@@ -12,7 +12,7 @@
 //! last figures there. A wrong answer ends the bench.
 //!
 //! The native engine needs root; Docker needs a daemon at `DOCKER_HOST` with the suite's images
-//! (`tests/images $DOCKER_HOST`); the host needs `python3` and `node`. Nothing else should run on
+//! (`tests/images $DOCKER_HOST`); the host needs `python3`, `node` and Debian's `docker-registry`. Nothing else should run on
 //! the machine: load generator, service and containers share its cores. It takes most of an hour, the
 //! soak on Docker as much again.
 
@@ -26,6 +26,7 @@ mod load;
 mod machine;
 mod memory;
 mod processes;
+mod pull;
 mod results;
 mod rivals;
 mod scaling;
@@ -89,11 +90,12 @@ impl Bench {
 type Part = fn(&Bench, Engine) -> Report;
 
 /// In the order of the file; all but the last run unless others are named.
-const PARTS: [(&str, Part); 5] = [
+const PARTS: [(&str, Part); 6] = [
     ("latency", latency::run),
     ("sustained", sustained::run),
     ("scaling", scaling::run),
     ("memory", memory::run),
+    ("pull", pull::run),
     ("soak", soak::run),
 ];
 

@@ -13,7 +13,7 @@ use crate::execution::quantity::{Cpu, Seconds, Size};
 use crate::execution::request::{
     Arg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, Pattern, RelativePath,
 };
-use crate::registry::Reference;
+use crate::registry::{PullPolicy, Reference};
 
 /// What a request says, before it is held against the rules of each field. An absent field is
 /// `None`; JSON's `null` is refused, so that nothing is accepted and ignored.
@@ -28,6 +28,8 @@ pub struct ExecuteRequest {
     pub stdin: Option<Bytes>,
     #[serde(deserialize_with = "given")]
     pub image: Option<String>,
+    #[serde(deserialize_with = "given")]
+    pub pull_policy: Option<String>,
     #[serde(deserialize_with = "given")]
     pub language: Option<String>,
     pub args: Vec<String>,
@@ -68,12 +70,35 @@ impl ExecuteRequest {
     /// # Errors
     /// 400 with line and column, and with the field's path where the document is JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
-        let mut deserializer = serde_json::Deserializer::from_slice(body);
-        let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
-            .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
-        deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
-        Ok(request)
+        read_json(body)
     }
+}
+
+/// The body of `POST /images/pull`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PullRequest {
+    image: String,
+}
+
+impl PullRequest {
+    /// As [`ExecuteRequest::from_json`].
+    pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
+        read_json(body)
+    }
+
+    /// What is to be pulled.
+    pub fn reference(self) -> Result<Reference, Problem> {
+        image(self.image)
+    }
+}
+
+fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
+    deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
+    Ok(request)
 }
 
 fn not_understood(path: String, error: &serde_json::Error) -> Problem {
@@ -116,7 +141,7 @@ impl TryFrom<ExecuteRequest> for Execution {
             id: Uuid::now_v7(),
             script,
             stdin: request.stdin,
-            pull_policy: None,
+            pull_policy: request.pull_policy.map(pull_policy).transpose()?,
             image: request.image.map(image).transpose()?,
             language: request.language.map(language).transpose()?,
             args: each("args", request.args, Arg::try_from)?,
@@ -130,6 +155,10 @@ impl TryFrom<ExecuteRequest> for Execution {
 
 fn image(text: String) -> Result<Reference, Problem> {
     text.parse::<Reference>().map_err(|e| Problem::field("invalid_image", "image", e.to_string()))
+}
+
+fn pull_policy(text: String) -> Result<PullPolicy, Problem> {
+    text.parse::<PullPolicy>().map_err(|e| invalid("pull_policy", e))
 }
 
 fn language(text: String) -> Result<Language, Problem> {

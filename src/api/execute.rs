@@ -63,13 +63,13 @@ async fn answer(outcome: Outcome) -> Result<HttpResponse, Problem> {
 
 /// How the request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Encoding {
+pub(super) enum Encoding {
     Json,
     Form,
 }
 
 impl Encoding {
-    fn of(request: &impl HttpMessage) -> Result<Self, Problem> {
+    pub(super) fn of(request: &impl HttpMessage) -> Result<Self, Problem> {
         let mime = request.mime_type().ok().flatten();
         let (essence, utf8) = mime.as_ref().map_or(("", false), |mime| {
             (mime.essence_str(), mime.get_param("charset").is_none_or(|charset| charset == "utf-8"))

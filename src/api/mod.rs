@@ -5,6 +5,7 @@ mod body;
 mod dto;
 mod execute;
 mod fields;
+pub(crate) mod images;
 mod large;
 mod multipart;
 mod problem;
@@ -15,8 +16,9 @@ mod system;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, Resource, web};
 use futures_util::FutureExt;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -26,11 +28,16 @@ pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
 
 use crate::execution::Executor;
+use crate::registry::Policy;
 
 /// What the handlers share.
 pub struct Door {
     pub executor: Arc<Executor>,
     pub readiness: Readiness,
+    /// Under which a name without a registry becomes one of the operator's, and nothing is forbidden.
+    pub names: Policy,
+    /// A place for each client that waits for a pull.
+    pub pulls: Arc<Semaphore>,
     /// Bytes of a request's body.
     pub max_body: usize,
     /// Ends every running execution, for those still running at the drain deadline.
@@ -66,6 +73,19 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(post_only)),
         )
         .service(
+            web::resource("/images")
+                .route(web::get().to(guarded_list))
+                .route(web::head().to(guarded_list))
+                .default_service(web::to(get_only)),
+        )
+        .service(
+            // `pull` is also a name that an image may have.
+            image("/images/pull").route(web::post().to(async |request, payload, door| {
+                guarded(images::pull(request, payload, door)).await
+            })),
+        )
+        .service(image("/images/{reference:.+}"))
+        .service(
             web::resource("/health")
                 .route(web::get().to(system::health))
                 .route(web::head().to(system::health))
@@ -84,6 +104,21 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(get_only)),
         )
         .default_service(web::to(nowhere));
+}
+
+/// What any image's address knows.
+fn image(path: &str) -> Resource {
+    let describe = async |request, door| guarded(images::describe(request, door)).await;
+    let remove = async |request, door| guarded(images::remove(request, door)).await;
+    web::resource(path)
+        .route(web::get().to(describe))
+        .route(web::head().to(describe))
+        .route(web::delete().to(remove))
+        .default_service(web::to(image_only))
+}
+
+async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
+    guarded(images::list(door)).await
 }
 
 /// A panic ends its own request and nothing else.
@@ -106,6 +141,14 @@ async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn get_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD"))
+}
+
+async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let allow = match request.path() {
+        "/images/pull" => "POST, GET, HEAD, DELETE",
+        _ => "GET, HEAD, DELETE",
+    };
+    Err(Problem::method_not_allowed(request.method(), allow))
 }
 
 async fn nowhere() -> Result<HttpResponse, Problem> {

@@ -77,6 +77,7 @@ fn put(
             once(name, &mut request.script_base64, script)
         }
         "image" => once(name, &mut request.image, text(name, content)?),
+        "pull_policy" => once(name, &mut request.pull_policy, text(name, content)?),
         "language" => once(name, &mut request.language, text(name, content)?),
         "timeout" => once(name, &mut request.timeout, value(name, content)?),
         "memory_limit" => once(name, &mut request.memory_limit, value(name, content)?),
@@ -188,6 +189,7 @@ mod tests {
             part("name=\"args\"", b"two"),
             part("name=\"env\"", b"A=b=c"),
             part("name=\"outputs\"", b"*.txt"),
+            part("name=\"pull_policy\"", b"never"),
             part("name=\"files\"; filename=\"dir/a.txt\"", b"content"),
             part("name=\"timeout\"", b"2.5"),
             part("name=\"pids_limit\"", b"7"),
@@ -199,6 +201,7 @@ mod tests {
         assert_eq!(request.args, ["one", "two"]);
         assert_eq!(request.env.0, [("A".into(), "b=c".into())]);
         assert_eq!(request.outputs, ["*.txt"]);
+        assert_eq!(request.pull_policy.as_deref(), Some("never"));
         assert_eq!(request.files[0].path, "dir/a.txt");
         assert_eq!(request.files[0].content.as_deref(), Some(&b"content"[..]));
         assert_eq!(request.timeout, "2.5".parse().ok());

@@ -76,6 +76,13 @@ impl Problem {
         Failure::Busy { code: "draining", retry_after: RETRY_AFTER }.into()
     }
 
+    /// As many clients as may wait for pulls do so.
+    pub fn too_many_pulls() -> Self {
+        let detail = "as many pulls as may be waited for at once go on already";
+        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_pulls", detail)
+            .retry(Duration::from_secs(5))
+    }
+
     /// Scripts would run, only not yet at the speed that they will.
     pub fn pool_filling() -> Self {
         let detail = "containers that are to wait for their scripts are still being made";
@@ -111,7 +118,12 @@ impl Problem {
             }
             None => {}
         }
-        response.content_type("application/problem+json").json(Document {
+        response.content_type("application/problem+json").json(self.document(request_id))
+    }
+
+    /// What stands in the response to the request with this id.
+    pub fn document<'a>(&'a self, request_id: &'a RequestId) -> impl Serialize + 'a {
+        Document {
             r#type: "about:blank",
             title: self.status.canonical_reason().unwrap_or_default(),
             status: self.status.as_u16(),
@@ -121,7 +133,7 @@ impl Problem {
             request_id: request_id.as_str(),
             success: false,
             error: &self.detail,
-        })
+        }
     }
 }
 
@@ -160,6 +172,12 @@ impl From<Failure> for Problem {
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
         }
+    }
+}
+
+impl From<ImageError> for Problem {
+    fn from(error: ImageError) -> Self {
+        image(error)
     }
 }
 
@@ -295,6 +313,37 @@ mod tests {
             assert_eq!(head.status().as_u16(), status);
             assert!(!body.to_string().contains("secret"), "{body}");
             assert_eq!(head.headers().contains_key("retry-after"), status == 503);
+        }
+    }
+
+    #[actix_web::test]
+    async fn every_failure_of_an_image_has_its_own_code() {
+        use ImageErrorKind as Kind;
+        for (kind, status, code) in [
+            (Kind::NotAllowed, 403, "image_not_allowed"),
+            (Kind::NotFound, 404, "image_not_found"),
+            (Kind::Auth, 502, "registry_auth"),
+            (Kind::Timeout, 504, "registry_timeout"),
+            (Kind::Unavailable, 503, "registry_unavailable"),
+            (Kind::Corrupt, 502, "image_corrupt"),
+            (Kind::Unsupported, 422, "image_unsupported"),
+            (Kind::NoSpace, 507, "no_space"),
+            (Kind::InUse, 409, "image_in_use"),
+            (Kind::EngineAway, 503, "engine_unavailable"),
+            (Kind::EngineSlow, 504, "engine_timeout"),
+            (Kind::EngineFailed, 502, "container_not_made"),
+        ] {
+            let error = ImageError::new(kind, "image a:1 and why", "/var/lib/secret");
+            let error = ImageError { retry_after: Some(Duration::from_secs(7)), ..error };
+            let problem = Problem::from(error);
+            assert!(problem.fault.as_ref().is_some_and(|fault| fault.contains("secret")));
+            let (head, body) = document(problem).await;
+            assert_eq!((head.status().as_u16(), body["code"].as_str()), (status, Some(code)));
+            assert!(!body.to_string().contains("secret"), "{body}");
+            assert_eq!(head.headers().contains_key("retry-after"), status == 503);
+            if code == "registry_unavailable" {
+                assert_eq!(head.headers().get("retry-after").unwrap(), "7");
+            }
         }
     }
 

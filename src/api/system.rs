@@ -28,7 +28,10 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
         return Err(Problem::pool_filling());
     }
     let pool = PoolNow { waiting, full };
-    Ok(HttpResponse::Ok().json(Ready { readiness: &door.readiness, pool }))
+    let missing = door.executor.registry().missing().into_iter();
+    let missing = missing.map(|(image, reason)| Missing { image: image.to_string(), reason });
+    let images = ImagesNow { missing: missing.collect() };
+    Ok(HttpResponse::Ok().json(Ready { readiness: &door.readiness, pool, images }))
 }
 
 /// Everything that is counted and measured, for Prometheus.
@@ -42,6 +45,7 @@ struct Ready<'a> {
     #[serde(flatten)]
     readiness: &'a Readiness,
     pool: PoolNow,
+    images: ImagesNow,
 }
 
 /// Containers made ahead.
@@ -50,6 +54,19 @@ struct PoolNow {
     waiting: usize,
     /// As many as the operator asked for, of every image.
     full: bool,
+}
+
+/// Images that the operator names.
+#[derive(Serialize)]
+struct ImagesNow {
+    missing: Vec<Missing>,
+}
+
+/// One that is not here, or not yet; it holds nothing up.
+#[derive(Serialize)]
+struct Missing {
+    image: String,
+    reason: String,
 }
 
 /// What of `GET /ready` stays the same.

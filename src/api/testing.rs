@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use oncebox_guest::wire::{Ended, Exit, Report, Usage};
+use tokio::sync::Semaphore;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use crate::execution::admission::AdmissionOptions;
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
 use crate::registry::testing::{image, registry};
-use crate::registry::{ImageError, Reference, Registry};
+use crate::registry::{ImageError, Policy, Reference, Registry};
 
 /// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
 /// `panic` makes the engine panic, and every other one is printed.
@@ -99,12 +100,17 @@ pub(crate) fn images() -> Arc<Registry> {
 
 /// An executor on such an engine.
 pub(crate) fn executor(engine: Arc<Stage>) -> Arc<Executor> {
+    executor_with(engine, images())
+}
+
+/// The same with other images.
+pub(crate) fn executor_with(engine: Arc<Stage>, images: Arc<Registry>) -> Arc<Executor> {
     let admission = AdmissionOptions {
         max_concurrent: 2,
         queue_limit: 0,
         queue_timeout: Duration::from_secs(60),
     };
-    let pool = Pool::new(engine, images(), None, Arc::default());
+    let pool = Pool::new(engine, images, None, Arc::default());
     Arc::new(Executor::new(pool, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 
@@ -118,6 +124,8 @@ pub(crate) fn door(engine: Arc<Stage>) -> Door {
             image: "host".into(),
             canary: Canary { passed: true, seconds: 0.001 },
         },
+        names: Policy::default(),
+        pulls: Arc::new(Semaphore::new(1)),
         max_body: 4096,
         cancel: CancellationToken::new(),
         inside: TaskTracker::new(),

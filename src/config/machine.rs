@@ -11,6 +11,8 @@ pub struct Machine {
     pub memory: u64,
     /// `/proc/sys/kernel/pid_max`.
     pub pid_max: u64,
+    /// This process may do everything.
+    pub root: bool,
 }
 
 impl Machine {
@@ -22,6 +24,7 @@ impl Machine {
             cores: available_parallelism().map_or(1, std::num::NonZero::get),
             memory: total_memory(&read("/proc/meminfo")).unwrap_or(1 << 30),
             pid_max: read("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(32_768),
+            root: rustix::process::geteuid().is_root(),
         }
     }
 }

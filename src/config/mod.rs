@@ -2,6 +2,7 @@
 //! starts. A bad value names its key, itself, where it came from and the rule it breaks.
 
 mod error;
+mod images;
 mod keys;
 mod layers;
 mod machine;
@@ -12,6 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use error::{Origin, SettingsError};
+pub use images::ImageSettings;
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
@@ -41,6 +43,7 @@ pub struct Settings {
     pub user: Option<User>,
     /// `None` is the engine's own default.
     pub base_image: Option<Reference>,
+    pub images: ImageSettings,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
     pub pools: Pools,
@@ -86,7 +89,9 @@ impl Settings {
         variable: impl Fn(&str) -> Option<String>,
         machine: &Machine,
     ) -> Result<Self, SettingsError> {
-        let mut values = Values(layers::read(flags, variable)?);
+        let mut values = Values(layers::read(flags, &variable)?);
+        images::refuse_credentials(&values)?;
+        images::default_folders(&mut values, machine, &variable);
         values.default_to("max_cpu_limit", machine.cores.to_string());
         let ceilings = ceilings(&values)?;
         let mut pools = pools::pools(&values, &ceilings, machine)?;
@@ -97,6 +102,9 @@ impl Settings {
                 (admission.max_concurrent as u64).saturating_mul(ceilings.max.pids.into());
             budget.pids = budget.pids.saturating_sub(running);
         }
+        let base_image: Option<Reference> =
+            values.get("base_image", |text| text.parse().map_err(|e| format!("{e}")))?;
+        let images = images::images(&values, base_image.as_ref(), &mut pools.custom)?;
         Ok(Self {
             address: address(&values)?,
             engine: values.need("engine", engine)?,
@@ -104,8 +112,8 @@ impl Settings {
             runtime: values.get("runtime", runtime)?,
             accept_unenforced: values.get("accept_unenforced", unenforced)?.unwrap_or_default(),
             user: values.get("user_name", user)?,
-            base_image: values
-                .get("base_image", |text| text.parse::<Reference>().map_err(|e| e.to_string()))?,
+            base_image,
+            images,
             pools,
             admission,
             ceilings,

@@ -3,7 +3,7 @@ use std::fs;
 
 use super::*;
 
-const MACHINE: Machine = Machine { cores: 2, memory: 8 << 30, pid_max: 32_768 };
+const MACHINE: Machine = Machine { cores: 2, memory: 8 << 30, pid_max: 32_768, root: false };
 
 /// Settings from a command line, an environment and a file, each as `name=value` lines.
 fn load(flags: &str, environment: &str, file: &str) -> Result<Settings, SettingsError> {
@@ -70,7 +70,12 @@ fn every_setting_reaches_its_place() {
          MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
          TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
          MAX_CONCURRENT=9\nPOOL_SIZE=2\nCUSTOM_POOLS=a:x=3,b:1\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
-         LOG_FORMAT=json",
+         LOG_FORMAT=json\nCUSTOM_IMAGE_REGISTRY=registry.example:5000/mirror\n\
+         CUSTOM_IMAGE_PULL_TIMEOUT=60.5\nCUSTOM_IMAGE_PULL_RETRIES=0\nREQUIRE_PINNED=digest\n\
+         PULL_POLICY=always\nINSECURE_REGISTRIES=plain.example, localhost:5000\n\
+         TRUSTED_REGISTRIES=docker.io,*.example.org,own.example:5000\n\
+         ALLOWED_IMAGES=python:3.*,own.example:5000/**\nDOCKER_CONFIG=/nonexistent/docker\n\
+         IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
     .expect("valid");
@@ -106,9 +111,128 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "USER_NAME=1000:0", ""),
         ("", "BASE_IMAGE=A;b", ""),
         ("", "LOG_LEVEL=loud", ""),
+        ("", "CUSTOM_IMAGE_REGISTRY=two words", ""),
+        ("", "CUSTOM_IMAGE_PULL_TIMEOUT=0", ""),
+        ("", "CUSTOM_IMAGE_PULL_RETRIES=-1", ""),
+        ("", "TRUSTED_REGISTRIES=docker.io,two words", ""),
+        ("", "ALLOWED_IMAGES=two words", ""),
+        ("require_pinned=yes", "", ""),
+        ("", "", "pull_policy = \"sometimes\""),
+        ("", "INSECURE_REGISTRIES=http://registry.example", ""),
+        ("", "REGISTRY_CA=/nonexistent/ca.pem", ""),
+        ("", "REGISTRY_CA=/proc/self/status", ""),
+        ("", "REGISTRY_AUTH_FILE=/nonexistent/auth.json", ""),
+        ("", "REGISTRY_AUTH_FILE=/proc", ""),
+        ("", "DOCKER_CONFIG=/proc/self/status", ""),
+        ("", "IMAGE_STORE=images", ""),
+        ("", "IMAGE_STORE_SIZE=lots", ""),
+        ("", "MAX_IMAGE_SIZE=0", ""),
+        ("", "CUSTOM_IMAGE_REGISTRY=user:secret@registry.example", ""),
+        ("", "BASE_IMAGE=user:secret@registry.example/a:1", ""),
+        ("", "CUSTOM_POOLS=user:secret@registry.example/a:1=3", ""),
     ];
     let errors: Vec<_> = cases.map(|(f, e, file)| refused(f, e, file)).into();
     insta::assert_debug_snapshot!(errors);
+}
+
+#[test]
+fn no_refusal_repeats_credentials() {
+    for name in [
+        "CUSTOM_IMAGE_REGISTRY",
+        "TRUSTED_REGISTRIES",
+        "ALLOWED_IMAGES",
+        "INSECURE_REGISTRIES",
+        "BASE_IMAGE",
+        "CUSTOM_POOLS",
+    ] {
+        let told = refused("", &format!("{name}=own.example,user:secret@registry.example/a"), "");
+        assert!(!told.contains("secret"), "{told}");
+        for named in [name, "registry.example", "from the environment", "DOCKER_CONFIG"] {
+            assert!(told.contains(named), "nothing of {named}: {told}");
+        }
+    }
+}
+
+#[test]
+fn registries_that_the_operator_names_may_be_private() {
+    let private = |environment| load("", environment, "").expect("valid").images.private;
+    assert_eq!(
+        private(
+            "TRUSTED_REGISTRIES=a.example:5000,*.b.example\nINSECURE_REGISTRIES=c.example\n\
+             CUSTOM_IMAGE_REGISTRY=d.example/team\nBASE_IMAGE=e.example/x\n\
+             CUSTOM_POOLS=f.example/x=1,own/y=1"
+        ),
+        ["a.example:5000", "c.example", "d.example", "e.example", "f.example"]
+    );
+    assert_eq!(private(""), Vec::<String>::new());
+}
+
+#[test]
+fn the_operators_registry_is_that_of_pools_and_not_of_the_base_image() {
+    let settings = load(
+        "",
+        "CUSTOM_IMAGE_REGISTRY=registry.example\nBASE_IMAGE=own/a\nCUSTOM_POOLS=own/b=1,docker.io/own/c=1",
+        "",
+    )
+    .expect("valid");
+    assert_eq!(
+        settings.base_image.map(|image| image.full()).as_deref(),
+        Some("docker.io/own/a:latest")
+    );
+    let pools: Vec<_> = settings.pools.custom.iter().map(|floor| floor.image.full()).collect();
+    assert_eq!(pools, ["registry.example/own/b:latest", "docker.io/own/c:latest"]);
+}
+
+#[test]
+fn folders_depend_on_who_runs_this() {
+    let folders = |environment: &str, root| {
+        let lookup: BTreeMap<_, _> =
+            environment.lines().filter_map(|line| line.split_once('=')).collect();
+        let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+        let variable = |name: &str| lookup.get(name).map(|value| (*value).to_owned());
+        let images =
+            Settings::load(&flags, variable, &Machine { root, ..MACHINE }).expect("valid").images;
+        let store = images.store.map(|store| store.path.to_string_lossy().into_owned());
+        let docker = images.credentials.docker_config;
+        (
+            store.unwrap_or_default(),
+            docker.map(|path| path.to_string_lossy().into_owned()).unwrap_or_default(),
+        )
+    };
+    let pair = |store: &str, docker: &str| (store.to_owned(), docker.to_owned());
+    assert_eq!(folders("HOME=/root", true), pair("/var/lib/oncebox", "/root/.docker"));
+    assert_eq!(
+        folders("HOME=/home/a", false),
+        pair("/home/a/.local/share/oncebox", "/home/a/.docker")
+    );
+    assert_eq!(
+        folders("HOME=/home/a\nXDG_DATA_HOME=/data", false),
+        pair("/data/oncebox", "/home/a/.docker")
+    );
+    assert_eq!(folders("", false), pair("", ""));
+    assert_eq!(folders("HOME=/root\nUSER_NAME=web", true), pair("/var/lib/oncebox", ""));
+    assert_eq!(
+        folders("HOME=/root\nDOCKER_CONFIG=/srv/docker\nIMAGE_STORE=/srv/store", true),
+        pair("/srv/store", "/srv/docker")
+    );
+}
+
+#[test]
+fn authorities_and_credentials_are_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).expect("a file");
+        path
+    };
+    let pem = "-----BEGIN CERTIFICATE-----\nAA==\n-----END CERTIFICATE-----\n";
+    let (ca, auth) = (file("ca.pem", pem), file("auth.json", "{}"));
+    let environment =
+        format!("REGISTRY_CA={}\nREGISTRY_AUTH_FILE={}", ca.display(), auth.display());
+    let images = load("", &environment, "").expect("valid").images;
+    assert_eq!(images.authorities, pem.as_bytes());
+    assert_eq!(images.credentials.auth_file, Some(auth));
+    assert_eq!(images.client().authorities, pem.as_bytes());
 }
 
 #[test]
@@ -136,7 +260,7 @@ fn concurrency_follows_the_scarcest_of_cores_memory_and_pids() {
     assert_eq!(most(MACHINE), 8);
     assert_eq!(most(Machine { memory: 1 << 30, ..MACHINE }), 2);
     assert_eq!(most(Machine { cores: 64, memory: 1 << 40, ..MACHINE }), 31);
-    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 2048 }), 1);
+    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 2048, root: true }), 1);
 }
 
 #[test]

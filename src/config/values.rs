@@ -42,6 +42,16 @@ impl Values {
         SettingsError::Value { name: name.to_uppercase(), value, origin, rule: rule.to_owned() }
     }
 
+    /// The same for a value that must not be repeated as it is.
+    pub(super) fn refused_as(&self, name: &str, shown: String, rule: &str) -> SettingsError {
+        match self.refused(name, rule) {
+            SettingsError::Value { name, origin, rule, .. } => {
+                SettingsError::Value { name, value: shown, origin, rule }
+            }
+            other => other,
+        }
+    }
+
     /// A setting's value and origin, behind its name.
     pub(super) fn describe(&self, name: &str) -> String {
         let (value, origin) =

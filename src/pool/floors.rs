@@ -48,6 +48,10 @@ impl Pool {
         };
         loop {
             let changed = self.registry.changed();
+            // An image that has yet to be pulled holds nothing up.
+            if self.registry.images().find(&floor.image).await.is_err() {
+                look();
+            }
             match self.registry.named(&floor.image).await {
                 Ok(image) => {
                     pause = FIRST_PAUSE;

@@ -15,7 +15,7 @@ mod stock;
 pub(crate) mod testing;
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use oncebox_guest::wire::Prestart;
@@ -168,7 +168,7 @@ impl Pool {
         times: Times,
     ) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Arc::new(Self {
+        let pool = Arc::new(Self {
             engine,
             registry,
             metrics,
@@ -181,7 +181,21 @@ impl Pool {
             unknown: AtomicUsize::new(0),
             was_full: AtomicBool::new(false),
             times,
-        })
+        });
+        let closed = pool.closed.clone();
+        let tidying = tidy(Arc::downgrade(&pool), times.look);
+        pool.seats.spawn(async move { closed.run_until_cancelled(tidying).await });
+        pool
+    }
+
+    /// Ends what waits of an image, by its digest, unless the operator wants it to wait: for whoever
+    /// wants the image to go.
+    pub fn discard(&self, digest: &str) {
+        let discarded = self.stock().discard(digest);
+        for slot in discarded {
+            slot.discard();
+        }
+        self.stock().tidy(Instant::now());
     }
 
     /// What makes the containers.
@@ -212,6 +226,12 @@ impl Pool {
             self.was_full.store(true, Ordering::Relaxed);
         }
         Waiting { containers, full, ready }
+    }
+
+    /// How many wait of one image, by its digest, or by the full name of one that has none.
+    #[must_use]
+    pub fn waiting_of(&self, image: &str) -> usize {
+        self.stock().waiting_of(image)
     }
 
     /// A container for one execution: one that waits, or one made now. It never refuses because
@@ -295,6 +315,15 @@ impl Pool {
     fn stock(&self) -> MutexGuard<'_, Stock> {
         // Nothing panics while it holds the lock.
         self.stock.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Lets images go that nobody asks for any more.
+async fn tidy(pool: Weak<Pool>, pause: Duration) {
+    loop {
+        sleep(pause).await;
+        let Some(pool) = pool.upgrade() else { return };
+        pool.stock().tidy(Instant::now());
     }
 }
 

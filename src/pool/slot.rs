@@ -70,6 +70,12 @@ impl Slot {
         self.left.notify_one();
     }
 
+    /// Ends the container, if it is still there.
+    pub(super) fn discard(&self) {
+        drop(self.empty(Left::Expired));
+        self.tell();
+    }
+
     /// Takes the container out, and says why.
     fn empty(&self, why: Left) -> Option<Container> {
         let mut place = self.lock();

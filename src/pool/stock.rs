@@ -57,12 +57,28 @@ impl Stock {
     /// Somebody asks for a container of this kind.
     pub(super) fn asked(&mut self, key: &Key, recipe: &Recipe, now: Instant) {
         if self.kinds.len() >= KINDS && !self.kinds.contains_key(key) {
-            self.kinds
-                .retain(|_, kind| kind.seats > 0 || kind.floor > 0 || !kind.demand.is_over(now));
+            self.tidy(now);
         }
         if self.kinds.len() < KINDS || self.kinds.contains_key(key) {
             self.kind(key, recipe).demand.arrived(now);
         }
+    }
+
+    /// Forgets what nobody wants, and with it the hold on its image.
+    pub(super) fn tidy(&mut self, now: Instant) {
+        self.kinds.retain(|_, kind| kind.seats > 0 || kind.floor > 0 || !kind.demand.is_over(now));
+    }
+
+    /// Forgets what was asked for of an image; what waits of it is the caller's to end.
+    pub(super) fn discard(&mut self, image: &str) -> Vec<Arc<Slot>> {
+        let kinds =
+            self.kinds.iter_mut().filter(|(key, kind)| key.image == image && kind.floor == 0);
+        kinds
+            .flat_map(|(_, kind)| {
+                kind.demand = Demand::default();
+                kind.waiting.drain(..)
+            })
+            .collect()
     }
 
     /// So many more of this kind are to wait at all times.
@@ -150,6 +166,12 @@ impl Stock {
         let all = self.kinds.values();
         let full = all.clone().all(|kind| kind.waiting.len() >= kind.floor);
         (all.map(|kind| kind.waiting.len()).sum(), full)
+    }
+
+    /// How many wait of one image, whatever their language.
+    pub(super) fn waiting_of(&self, image: &str) -> usize {
+        let kinds = self.kinds.iter().filter(|(key, _)| key.image == image);
+        kinds.map(|(_, kind)| kind.waiting.len()).sum()
     }
 
     /// Forgets everything that waits.

@@ -13,6 +13,8 @@ use super::*;
 use crate::engine::EngineName;
 use crate::engine::testing::{Guest, Held, container_of};
 use crate::registry::testing::everything;
+use crate::registry::testing::shelf::Shelf;
+use crate::registry::{Policy, PullOptions};
 
 /// Makes containers whose guests answer an order to start an interpreter, and keeps count.
 #[derive(Default)]
@@ -158,6 +160,32 @@ async fn ready_is_said_once_every_floor_was_reached_and_then_for_good() {
 }
 
 #[tokio::test]
+async fn an_image_that_has_yet_to_come_holds_nothing_up() {
+    let shelf = Shelf::with(&["a"]);
+    let images = Arc::<Shelf>::clone(&shelf);
+    let registry = Registry::new(images, Policy::default(), PullOptions::default(), Arc::default());
+    let stage = Arc::new(Stage::default());
+    let engine = Arc::new(Handle(Arc::clone(&stage)));
+    let pool = Pool::with_times(engine, Arc::new(registry), Some(BUDGET), Arc::default(), TIMES);
+    for image in ["a", "later"] {
+        let floor = Floor { image: image.parse().unwrap(), count: 1 };
+        pool.keep(floor, |image| Recipe {
+            spec: ContainerSpec { image, ..recipe("a", SHELL).spec },
+            ahead: None,
+        });
+    }
+    filled(&pool, 1).await;
+    while !pool.waiting().ready {
+        tokio::task::yield_now().await;
+    }
+    let waiting_of = |name: &str| pool.waiting_of(&Shelf::digest(&name.parse().unwrap()));
+    assert_eq!((waiting_of("a"), waiting_of("later")), (1, 0));
+    shelf.arrive.cancel();
+    filled(&pool, 2).await;
+    assert_eq!((waiting_of("a"), waiting_of("later")), (1, 1));
+}
+
+#[tokio::test]
 async fn an_empty_pool_makes_one_and_follows_what_is_asked_for() {
     let (pool, stage) = pool(Stage::default());
     let taken = pool.take(&need("a", Some("python"))).await.unwrap();
@@ -297,6 +325,22 @@ async fn what_nobody_wants_any_more_goes() {
     filled(&pool, 1).await;
     stage.alive(1).await;
     assert_eq!(stage.made(), 3);
+}
+
+#[tokio::test]
+async fn an_image_that_is_to_go_is_let_go() {
+    let (pool, stage) = pool(Stage::default());
+    pool.take(&need("a", Some(SHELL))).await.unwrap();
+    filled(&pool, 1).await;
+    let image = Key::of(&recipe("a", SHELL)).image;
+    assert_eq!(pool.waiting_of(&image), 1);
+    pool.discard(&image);
+    stage.alive(0).await;
+    while pool.stock().recipe(&Key::of(&recipe("a", SHELL))).is_some() {
+        tokio::task::yield_now().await;
+        pool.discard(&image);
+    }
+    assert_eq!((pool.waiting_of(&image), stage.made()), (0, 2));
 }
 
 #[tokio::test]

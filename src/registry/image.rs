@@ -64,6 +64,9 @@ impl Hash for Layers {
     }
 }
 
+/// The most layers that an image can have: overlayfs takes 500, and builders stop at 127 as well.
+pub const MAX_LAYERS: usize = 127;
+
 /// The SHA-256 of a layer's uncompressed archive: its `diff_id` (OCI image spec, config.md).
 /// Displays as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,8 +4,10 @@
 mod address;
 pub mod client;
 mod credentials;
+mod env;
 mod error;
 mod grammar;
+mod host_only;
 mod image;
 mod images;
 pub mod manifest;
@@ -19,9 +21,13 @@ pub(crate) mod testing;
 pub mod unpack;
 
 pub use credentials::{Credential, CredentialFiles, Credentials};
+pub(crate) use env::is_hook;
 pub use error::{ImageError, ImageErrorKind};
 pub(crate) use grammar::quoted;
-pub use image::{Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, Removed, Summary};
+pub use host_only::HostOnly;
+pub use image::{
+    Details, HistoryEntry, Image, LayerDetails, LayerId, Layers, MAX_LAYERS, Removed, Summary,
+};
 pub use images::Images;
 pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};

@@ -9,17 +9,17 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::{EngineChoice, Settings};
+use super::{Launched, images};
+use crate::config::{EngineChoice, ImageSettings, Settings};
 use crate::engine::docker::{DockerEngine, DockerOptions};
-use crate::engine::native::{NativeEngine, Spawner};
+use crate::engine::native::NativeEngine;
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::admission::Caller;
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
 use crate::pool::Pool;
-use crate::registry::store::Store;
-use crate::registry::{Images, Policy, PullOptions, Reference, Registry};
+use crate::registry::{Credentials, Images, Reference, Registry};
 use crate::telemetry::metrics::Metrics;
 
 /// For an engine to start and to run the canary.
@@ -47,19 +47,19 @@ pub enum NoEngine {
 
 const HELP: &str = "`oncebox doctor` prints the whole check list and how to mend what is missing";
 
-/// Picks the engine as the settings say. `spawner` is `None` where it was not asked for.
+/// Picks the engine as the settings say. `launched` is `None` where it was not asked for.
 ///
 /// # Errors
 /// [`NoEngine`] with each engine's own reason.
 pub(super) async fn choose(
     settings: &Settings,
-    spawner: Option<Result<Spawner, EngineError>>,
+    launched: Option<Launched>,
 ) -> Result<Chosen, NoEngine> {
     let named = |name| move |reason| NoEngine::Named { name, reason };
     match settings.engine {
         EngineChoice::Native => {
             let reason = "named by ENGINE".into();
-            try_native(settings, spawner, reason).await.map_err(named(EngineName::Native))
+            try_native(settings, launched, reason).await.map_err(named(EngineName::Native))
         }
         EngineChoice::Docker => {
             let reason = "named by ENGINE".into();
@@ -67,7 +67,7 @@ pub(super) async fn choose(
         }
         EngineChoice::Auto => {
             let reason = "its self-check passed, and it needs no daemon".into();
-            let native = match try_native(settings, spawner, reason).await {
+            let native = match try_native(settings, launched, reason).await {
                 Ok(chosen) => return Ok(chosen),
                 Err(native) => native,
             };
@@ -82,28 +82,31 @@ pub(super) async fn choose(
 /// Starts the native engine and runs the canary on it.
 pub(crate) async fn try_native(
     settings: &Settings,
-    spawner: Option<Result<Spawner, EngineError>>,
+    launched: Option<Launched>,
     reason: String,
 ) -> Result<Chosen, String> {
     let metrics = Arc::new(Metrics::new());
-    let starting = async {
-        let spawner = spawner
-            .unwrap_or_else(|| Err(EngineError::Unavailable("it was not started".into())))?;
-        NativeEngine::start(spawner, Arc::clone(&metrics)).await
-    };
+    let Launched { spawner, store } = launched.ok_or("it was not started")?;
+    let starting = async { NativeEngine::start(spawner?, Arc::clone(&metrics)).await };
     let engine = within(starting).await.map_err(why)?;
+    let images = match images::of_the_native_engine(settings, store) {
+        Ok(images) => images,
+        Err(why) => {
+            engine.close().await;
+            return Err(why);
+        }
+    };
     let reason = if engine.enforces_limits() {
         reason
     } else {
         format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
     };
-    prove(settings, engine, Arc::new(Store), metrics, "host", reason).await
+    prove(settings, engine, images, metrics, "host", reason).await
 }
 
 /// Starts the Docker engine and runs the canary on it.
 pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
-    let options =
-        DockerOptions { host: settings.docker_host.clone(), runtime: settings.runtime.clone() };
+    let options = docker_options(settings);
     let metrics = Arc::new(Metrics::new());
     let starting = DockerEngine::start(options, Arc::clone(&metrics));
     let engine = within(starting).await.map_err(why)?;
@@ -111,13 +114,23 @@ pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Ch
     prove(settings, engine, images, metrics, "alpine:latest", reason).await
 }
 
-async fn within<T>(work: impl Future<Output = Result<T, EngineError>>) -> Result<T, EngineError> {
+pub(super) fn docker_options(settings: &Settings) -> DockerOptions {
+    DockerOptions {
+        host: settings.docker_host.clone(),
+        runtime: settings.runtime.clone(),
+        credentials: Credentials::new(settings.images.credentials.clone()),
+    }
+}
+
+pub(super) async fn within<T>(
+    work: impl Future<Output = Result<T, EngineError>>,
+) -> Result<T, EngineError> {
     let slow = || EngineError::Slow(format!("it did not start within {} s", DEADLINE.as_secs()));
     timeout(DEADLINE, work).await.map_err(|_| slow())?
 }
 
 /// What is said of an engine needs no word that it is unavailable.
-fn why(error: EngineError) -> String {
+pub(super) fn why(error: EngineError) -> String {
     match error {
         EngineError::Unavailable(why) => why,
         other => other.to_string(),
@@ -137,8 +150,10 @@ pub(super) async fn prove(
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
-    let (policy, options) = (Policy::default(), PullOptions::default());
-    let registry = Arc::new(Registry::new(images, policy, options, Arc::clone(&metrics)));
+    let ImageSettings { policy, pull, .. } = &settings.images;
+    let registry = Registry::new(images, policy.clone(), *pull, Arc::clone(&metrics));
+    images::fetch(&registry, &image, settings).await;
+    let registry = Arc::new(registry);
     let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
     let executor = Arc::new(Executor::new(
         pool,

@@ -12,17 +12,8 @@ use crate::config::User;
 ///
 /// # Errors
 /// A sentence that says what could not be given up; the process must not go on then.
-pub(super) fn become_user(user: &User) -> Result<(), String> {
-    let (uid, gid) = match user {
-        User::Ids { uid, gid } => (*uid, *gid),
-        User::Name(name) => {
-            let passwd = fs::read_to_string("/etc/passwd")
-                .map_err(|e| format!("/etc/passwd cannot be read: {e}"))?;
-            look_up(&passwd, name).ok_or_else(|| {
-                format!("there is no user {name:?} other than root in /etc/passwd; name another, or UID:GID")
-            })?
-        }
-    };
+pub(crate) fn become_user(user: &User) -> Result<(), String> {
+    let (uid, gid) = ids(user)?;
     let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     if threads != 1 {
         return Err(format!(
@@ -38,6 +29,23 @@ pub(super) fn become_user(user: &User) -> Result<(), String> {
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|e| format!("/proc/self/status cannot be read: {e}"))?;
     verify(&status, uid, gid)
+}
+
+/// The uid and gid of a user.
+///
+/// # Errors
+/// A sentence, for a name that is not known.
+pub(crate) fn ids(user: &User) -> Result<(u32, u32), String> {
+    match user {
+        User::Ids { uid, gid } => Ok((*uid, *gid)),
+        User::Name(name) => {
+            let passwd = fs::read_to_string("/etc/passwd")
+                .map_err(|e| format!("/etc/passwd cannot be read: {e}"))?;
+            look_up(&passwd, name).ok_or_else(|| {
+                format!("there is no user {name:?} other than root in /etc/passwd; name another, or UID:GID")
+            })
+        }
+    }
 }
 
 /// The uid and gid of a name, never root's.

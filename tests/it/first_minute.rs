@@ -77,7 +77,7 @@ fn the_start_is_explained(engine: Engine) {
 
 /// A start that must be refused, and what it says.
 #[track_caller]
-fn refused_start(engine: Engine, settings: &[(&str, &str)], flags: &[&str]) -> String {
+pub fn refused_start(engine: Engine, settings: &[(&str, &str)], flags: &[&str]) -> String {
     let mut child = oncebox("serve", engine)
         .env("PORT", "0")
         .envs(settings.iter().copied())

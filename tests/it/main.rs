@@ -22,3 +22,4 @@ mod metrics;
 mod pool;
 mod posture;
 mod privileges;
+mod registry;

@@ -15,6 +15,7 @@ fn every_field_arrives() {
         "script": "echo \u{1F600}\r\n\u{2028}",
         "stdin": "in",
         "image": "alpine:3",
+        "pull_policy": "always",
         "language": "python",
         "args": ["a", "b"],
         "env": {"A": "1"},
@@ -35,6 +36,7 @@ fn every_field_arrives() {
     assert_eq!(execution.script, "echo \u{1F600}\r\n\u{2028}");
     assert_eq!(execution.stdin.as_deref(), Some(&b"in"[..]));
     assert_eq!(execution.image, "alpine:3".parse().ok());
+    assert_eq!(execution.pull_policy, Some(PullPolicy::Always));
     assert_eq!(execution.language, Language::find("python").ok());
     assert_eq!(execution.args.len(), 2);
     assert_eq!((execution.env[0].0.as_str(), execution.env[0].1.as_str()), ("A", "1"));
@@ -77,7 +79,9 @@ fn a_script_of_any_byte() {
 #[case("{\"script\":\"a\",\"script\":\"b\"}", "invalid_request", None)]
 #[case("{\"script\":\"a\",\"script_base64\":\"\"}", "conflicting_fields", Some("script"))]
 #[case("{\"script_base64\":\"!\"}", "invalid_request", Some("script_base64"))]
-#[case("{\"script\":\"x\",\"pull_policy\":\"never\"}", "unknown_field", Some("pull_policy"))]
+#[case("{\"script\":\"x\",\"pull_policy\":\"sometimes\"}", "invalid_request", Some("pull_policy"))]
+#[case("{\"script\":\"x\",\"pull_policy\":true}", "invalid_request", Some("pull_policy"))]
+#[case("{\"script\":\"x\",\"pullPolicy\":\"never\"}", "unknown_field", Some("pullPolicy"))]
 #[case(
     "{\"script\":\"x\",\"files\":[{\"path\":\"a\",\"content\":\"\",\"mode\":1}]}",
     "unknown_field",

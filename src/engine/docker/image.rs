@@ -3,6 +3,7 @@
 use bollard::models::ImageInspect;
 
 use super::request::OWN_MOUNTS;
+use crate::registry::is_hook;
 
 /// What making a container needs to know about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,49 +90,6 @@ fn volume(declared: &str) -> Result<Option<String>, String> {
         return Err(format!("its volume {path} lies over a mount of the container's own"));
     }
     Ok(Some(path))
-}
-
-/// Variables that make a loader, a shell or an interpreter run or load something of the image's
-/// choice before the script, and those that describe a user the container does not have.
-fn is_hook(name: &str) -> bool {
-    const PREFIXES: &[&str] =
-        &["LD_", "DYLD_", "MALLOC_", "BASH_FUNC_", "PYTHON", "PERL5", "PERLLIB", "RUBY", "LUA_"];
-    const NAMES: &[&str] = &[
-        "GLIBC_TUNABLES",
-        "GCONV_PATH",
-        "LOCPATH",
-        "NLSPATH",
-        "BASH_ENV",
-        "BASHOPTS",
-        "SHELLOPTS",
-        "ENV",
-        "ZDOTDIR",
-        "IFS",
-        "CDPATH",
-        "PS4",
-        "PROMPT_COMMAND",
-        "NODE_OPTIONS",
-        "NODE_PATH",
-        "JAVA_TOOL_OPTIONS",
-        "JDK_JAVA_OPTIONS",
-        "_JAVA_OPTIONS",
-        "PHPRC",
-        "PHP_INI_SCAN_DIR",
-        "HOME",
-        "USER",
-        "LOGNAME",
-        "HOSTNAME",
-        "PWD",
-        "OLDPWD",
-        "SHLVL",
-        "TMPDIR",
-        "_",
-    ];
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    name.is_empty()
-        || !name.chars().all(plain)
-        || NAMES.contains(&name)
-        || PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 #[cfg(test)]

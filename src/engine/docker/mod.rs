@@ -46,7 +46,7 @@ use super::hardening::{self, Expected};
 use super::owner::Owner;
 use super::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::guest_binary;
-use crate::registry::Images;
+use crate::registry::{Credentials, Images};
 use crate::telemetry::metrics::Metrics;
 
 /// The uids containers run as, each used by one container at a time.
@@ -58,13 +58,15 @@ const CLOSE: Duration = Duration::from_secs(30);
 const CLOSE_LOOK: Duration = Duration::from_millis(50);
 
 /// Which daemon, and how it runs containers.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct DockerOptions {
     /// In the form of `DOCKER_HOST`: `unix:///path` or `tcp://host:port` (without TLS); `None` is
     /// `/var/run/docker.sock`.
     pub host: Option<String>,
     /// The OCI runtime by the daemon's name for it, such as `runsc`; `None` is its default.
     pub runtime: Option<String>,
+    /// Who we are at the registries that the daemon pulls from.
+    pub credentials: Credentials,
 }
 
 /// The versions in play, for people.
@@ -270,7 +272,8 @@ mod tests {
 
     async fn start(fake: &Fake) -> Result<Arc<DockerEngine>, EngineError> {
         let host = Some(fake.host());
-        DockerEngine::start(DockerOptions { host, runtime: None }, Arc::default()).await
+        DockerEngine::start(DockerOptions { host, ..DockerOptions::default() }, Arc::default())
+            .await
     }
 
     /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
@@ -313,7 +316,7 @@ mod tests {
     #[tokio::test]
     async fn no_daemon_is_unavailable_and_named() {
         for host in ["unix:///no/such.sock", "tcp://127.0.0.1:1", "ssh://somewhere"] {
-            let options = DockerOptions { host: Some(host.into()), runtime: None };
+            let options = DockerOptions { host: Some(host.into()), ..DockerOptions::default() };
             let error = DockerEngine::start(options, Arc::default()).await.err().unwrap();
             assert!(matches!(error, EngineError::Unavailable(_)), "{host}: {error}");
         }

@@ -15,9 +15,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::timeout;
 
-use super::protocol::{ContainerId, MakeLimits, Reply, Request};
+use super::protocol::{ContainerId, MakeLimits, Reply, Request, Root};
 use super::socket;
-use crate::engine::EngineError;
+use crate::engine::{ContainerSpec, EngineError};
+use crate::registry::Layers;
 use crate::telemetry::metrics::{Metrics, Phase};
 
 /// Requests go out as they come; a task takes the replies and hands them to whoever waits.
@@ -53,6 +54,8 @@ struct Living {
     waiting: Option<oneshot::Sender<Usage>>,
     /// When its end was asked for.
     given_up: Option<Instant>,
+    /// What it has mounted, held where it is until then.
+    _layers: Option<Arc<Layers>>,
 }
 
 /// What the spawner has said of itself.
@@ -114,7 +117,7 @@ impl Link {
     /// The spawner's reason, or that there is no spawner.
     pub async fn make(
         self: &Arc<Self>,
-        limits: MakeLimits,
+        spec: &ContainerSpec,
         control: OwnedFd,
     ) -> Result<(Held, Made), EngineError> {
         if *self.greeting.borrow() == Greeting::Gone {
@@ -126,11 +129,13 @@ impl Link {
             let id = state.next;
             state.next += 1;
             state.making.insert(id, answer);
-            state.living.insert(id, Living::default());
+            let _layers = spec.image.layers.clone();
+            state.living.insert(id, Living { _layers, ..Living::default() });
             id
         };
         let mut held = Held { link: Arc::clone(self), id, pidfd: None };
-        self.send(&Request::Make { id, limits }, Some(&control)).await.map_err(|e| {
+        let request = Request::Make { id, limits: spec.into(), root: Root::from(spec) };
+        self.send(&request, Some(&control)).await.map_err(|e| {
             self.forget(id);
             EngineError::Unavailable(format!("writing to the spawner: {e}"))
         })?;

@@ -91,7 +91,7 @@ impl NativeEngine {
     async fn make_container(&self, spec: &ContainerSpec) -> Result<Container, EngineError> {
         let (ours, theirs) = StdStream::pair()
             .map_err(|e| EngineError::Unavailable(format!("control stream: {e}")))?;
-        let (held, made) = timeout(MAKE, self.link.make(spec.into(), theirs.into()))
+        let (held, made) = timeout(MAKE, self.link.make(spec, theirs.into()))
             .await
             .map_err(|_| EngineError::Slow("the spawner did not make a container".into()))??;
         let expected =

@@ -4,9 +4,13 @@
 use oncebox_guest::wire::{Malformed, Reader, Usage, Writer};
 
 use crate::engine::ContainerSpec;
+use crate::registry::LayerId;
 
-/// The longest packet either side accepts.
-pub const MAX_PACKET: usize = 4096;
+/// The longest packet either side accepts: room for as many layers as an overlay can have.
+pub const MAX_PACKET: usize = 20_480;
+
+/// The longest reason that is passed on.
+const MAX_REASON: usize = 2048;
 
 /// Names one container for as long as a service lives; never used twice.
 pub type ContainerId = u64;
@@ -15,11 +19,20 @@ pub type ContainerId = u64;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Make a container; the packet carries one descriptor, the guest's end of its control stream.
-    Make { id: ContainerId, limits: MakeLimits },
+    Make { id: ContainerId, limits: MakeLimits, root: Root },
     /// Give a waiting container other limits; [`Reply::Limited`] follows.
     Limit { id: ContainerId, limits: MakeLimits },
     /// Kill a container, if it still lives. [`Reply::Gone`] follows in any case.
     Kill { id: ContainerId },
+}
+
+/// What a container's root file system is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Root {
+    /// This machine's own `/usr`.
+    Host,
+    /// Folders of the store, the lowest first.
+    Layers(Vec<LayerId>),
 }
 
 /// The limits of one container, in the words of `ContainerSpec`.
@@ -71,7 +84,10 @@ impl Request {
         let mut packet = Vec::with_capacity(64);
         let mut w = Writer::new(&mut packet);
         match self {
-            Self::Make { id, limits } => limits.write(w.u8(MAKE).u64(*id)),
+            Self::Make { id, limits, root } => {
+                limits.write(w.u8(MAKE).u64(*id));
+                root.write(&mut w);
+            }
             Self::Limit { id, limits } => limits.write(w.u8(LIMIT).u64(*id)),
             Self::Kill { id } => {
                 w.u8(KILL).u64(*id);
@@ -85,7 +101,11 @@ impl Request {
     pub fn decode(packet: &[u8]) -> Result<Self, Malformed> {
         let mut r = Reader::new(packet);
         let request = match r.u8()? {
-            MAKE => Self::Make { id: r.u64()?, limits: MakeLimits::read(&mut r)? },
+            MAKE => Self::Make {
+                id: r.u64()?,
+                limits: MakeLimits::read(&mut r)?,
+                root: Root::read(&mut r)?,
+            },
             LIMIT => Self::Limit { id: r.u64()?, limits: MakeLimits::read(&mut r)? },
             KILL => Self::Kill { id: r.u64()? },
             _ => return Err(Malformed("unknown request")),
@@ -102,6 +122,35 @@ impl MakeLimits {
 
     fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
         Ok(Self { memory: r.u64()?, cpu_millis: r.u32()?, pids: r.u32()?, tmp: r.u64()? })
+    }
+}
+
+impl Root {
+    fn write(&self, w: &mut Writer<'_>) {
+        match self {
+            Self::Host => w.flag(true),
+            Self::Layers(layers) => {
+                let bytes: Vec<u8> = layers.iter().flat_map(|layer| layer.0).collect();
+                w.flag(false).bytes(&bytes)
+            }
+        };
+    }
+
+    fn read(r: &mut Reader<'_>) -> Result<Self, Malformed> {
+        if r.flag()? {
+            return Ok(Self::Host);
+        }
+        let (layers, rest) = r.bytes()?.as_chunks();
+        match rest {
+            [] => Ok(Self::Layers(layers.iter().copied().map(LayerId).collect())),
+            _ => Err(Malformed("a layer's name is cut short")),
+        }
+    }
+}
+
+impl From<&ContainerSpec> for Root {
+    fn from(spec: &ContainerSpec) -> Self {
+        spec.image.layers.as_ref().map_or(Self::Host, |layers| Self::Layers(layers.ids.clone()))
     }
 }
 
@@ -155,7 +204,7 @@ impl Reply {
 
 /// Reasons are sentences of ours; this only keeps a long path in one from breaking the packet.
 fn short(reason: &str) -> &[u8] {
-    &reason.as_bytes()[..reason.len().min(MAX_PACKET / 2)]
+    &reason.as_bytes()[..reason.len().min(MAX_REASON)]
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -172,18 +221,22 @@ mod tests {
     fn every_message_survives_the_trip() {
         let limits = MakeLimits { memory: 1 << 40, cpu_millis: 500, pids: 64, tmp: 1 << 26 };
         for request in [
-            Request::Make { id: 7, limits },
+            Request::Make { id: 7, limits, root: Root::Host },
+            Request::Make { id: 7, limits, root: Root::Layers(vec![LayerId([7; 32]); 500]) },
+            Request::Make { id: 7, limits, root: Root::Layers(vec![]) },
             Request::Limit { id: 8, limits },
             Request::Kill { id: u64::MAX },
         ] {
-            assert_eq!(Request::decode(&request.encode()), Ok(request));
+            let packet = request.encode();
+            assert!(packet.len() < MAX_PACKET);
+            assert_eq!(Request::decode(&packet), Ok(request));
         }
         let usage = Usage { cpu_ns: Some(1), oom_kills: Some(2), ..Usage::default() };
         for reply in [
             Reply::Hello { groups: 0, enforced: true },
             Reply::Refused { reason: "no cgroups".into() },
             Reply::Made { id: 1, pid: 2, uid: 1000 },
-            Reply::Failed { id: 1, reason: "x".repeat(MAX_PACKET / 2) },
+            Reply::Failed { id: 1, reason: "x".repeat(MAX_REASON) },
             Reply::Limited { id: 2 },
             Reply::NotLimited { id: 2, reason: "busy".into() },
             Reply::Gone { id: 3, usage },

@@ -1,15 +1,21 @@
 //! What every test uses: a service, a client, a deadline, and a look at what is left behind.
 
 pub mod answer;
+pub mod faults;
 pub mod host;
+pub mod http;
+pub mod images;
+pub mod registry;
 pub mod residue;
 pub mod service;
+pub mod tokens;
 pub mod turn;
 pub mod wait;
 
 use std::fmt;
 
 pub use answer::{Answer, Problem, Reply};
+pub use registry::Registry;
 pub use service::{Service, Shared};
 pub use wait::until;
 
@@ -54,14 +60,22 @@ pub fn engines() -> Vec<Engine> {
 
 /// Makes two tests of each function named, `native::name` and `docker::name`. Those listed as
 /// `together` run beside others; those listed as `alone` measure time, look at the whole machine or
-/// kill something, and nothing else runs meanwhile.
+/// kill something, and nothing else runs meanwhile. Those listed as `native` run beside others, on
+/// that engine only: on the other one, the daemon does what they look at.
 macro_rules! on_both_engines {
     (together: $($name:ident),* $(,)?) => {
         on_both_engines! { together: $($name),*; alone: }
     };
+    (together: $($together:ident),* $(,)?; native: $($native:ident),* $(,)?) => {
+        on_both_engines! { together: $($together),*; alone: ; native: $($native),* }
+    };
     (together: $($together:ident),* $(,)?; alone: $($alone:ident),* $(,)?) => {
+        on_both_engines! { together: $($together),*; alone: $($alone),*; native: }
+    };
+    (together: $($together:ident),* $(,)?; alone: $($alone:ident),* $(,)?; native: $($native:ident),* $(,)?) => {
         mod native {
             on_both_engines! { @tests Native, together, $($together),* }
+            on_both_engines! { @tests Native, together, $($native),* }
             on_both_engines! { @tests Native, alone, $($alone),* }
         }
         mod docker {

@@ -161,8 +161,9 @@ fn processes(owners: &BTreeSet<u32>, ours: &impl Fn(&str) -> bool, left: &mut BT
     }
 }
 
-/// What Docker's daemon mounts goes with the container it lists.
-const DOCKERS: &[&str] = &["/overlay2/", "/netns/", "/containers/", "/oncebox-tests."];
+/// What Docker's daemon mounts goes with the container it lists; the last is the suite's own.
+const OTHERS: &[&str] =
+    &["/overlay2/", "/netns/", "/containers/", "/oncebox-tests.", "/oncebox-it-disk-"];
 
 /// Folders of a suite's own, this one's or another's beside it.
 const SUITES: &[&str] = &["oncebox-it-", "oncebox-tests.", "oncebox-images."];
@@ -173,7 +174,7 @@ fn unmarked() -> BTreeSet<String> {
     let table = fs::read_to_string("/proc/self/mountinfo").expect("/proc/self/mountinfo");
     for line in table.lines() {
         let place = line.split(' ').nth(4).unwrap_or_default();
-        if !DOCKERS.iter().any(|part| place.contains(part)) {
+        if !OTHERS.iter().any(|part| place.contains(part)) {
             all.insert(format!("mount at {place}"));
         }
     }

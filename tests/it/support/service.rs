@@ -129,6 +129,40 @@ impl Service {
         send(self.client.get(format!("http://{}{path}", self.address)))
     }
 
+    /// `POST` of JSON to a path.
+    pub fn post_to(&self, path: &str, body: &Value) -> Reply {
+        send(self.client.post(format!("http://{}{path}", self.address)).json(body))
+            .expect("an answer")
+    }
+
+    /// `DELETE` of a path.
+    pub fn delete(&self, path: &str) -> Reply {
+        send(self.client.delete(format!("http://{}{path}", self.address))).expect("an answer")
+    }
+
+    /// The same `POST`, answered by a stream of events (`text/event-stream`): their names and data.
+    pub fn events(&self, path: &str, body: &Value) -> Vec<(String, Value)> {
+        let post = self.client.post(format!("http://{}{path}", self.address));
+        let reply = send(post.header("accept", "text/event-stream").json(body)).expect("an answer");
+        let text = String::from_utf8(reply.body).expect("text");
+        assert_eq!(reply.http, 200, "{text}");
+        assert!(reply.content_type.starts_with("text/event-stream"), "{}", reply.content_type);
+        let field = |event: &str, name: &str| {
+            let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+            lines
+                .map(|value| value.strip_prefix(' ').unwrap_or(value))
+                .collect::<Vec<_>>()
+                .join("\n")
+        };
+        text.split("\n\n")
+            .filter(|event| !field(event, "data").is_empty())
+            .map(|event| {
+                let data = serde_json::from_str(&field(event, "data")).expect("JSON");
+                (field(event, "event"), data)
+            })
+            .collect()
+    }
+
     fn post(&self) -> RequestBuilder {
         self.client.post(format!("http://{}/execute", self.address))
     }
@@ -226,13 +260,18 @@ pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
         }
     }
     command.env("ENGINE", engine.to_string());
+    // Otherwise a service of root's would keep images in this machine's own folder for them.
+    command.env("IMAGE_STORE", concat!(env!("CARGO_TARGET_TMPDIR"), "/images"));
     if engine == Engine::Docker {
         command.env("BASE_IMAGE", engine.base_image());
     }
     command
 }
 
-fn client() -> ClientBuilder {
+/// A client that waits long enough for anything the suite asks for.
+pub fn client() -> ClientBuilder {
+    // A process chooses once whose cryptography TLS has; a second choice is not another one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     Client::builder().timeout(Duration::from_secs(120)).no_proxy()
 }
 
@@ -249,7 +288,8 @@ fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
     })
 }
 
-fn free_address() -> SocketAddr {
+/// An address that nobody listens at.
+pub fn free_address() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address")
 }

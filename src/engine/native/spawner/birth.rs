@@ -23,7 +23,7 @@ use rustix::thread::{
 };
 
 use super::Privilege;
-use super::template::{DEV, HOST, INNER_ID, OVERLAY_ROOT, ROOT, tmpfs_options};
+use super::template::{DEV, HOST, INNER_ID, ROOT, overlay_root, tmpfs_options};
 use crate::engine::hardening::seccomp::{self, Program};
 use crate::engine::hardening::{
     DEVICES, HOSTNAME, MASKED_PATHS, OOM_SCORE_ADJ, READ_ONLY_PATHS, RLIMITS, SHM_BYTES,
@@ -45,8 +45,7 @@ pub struct Plan<'a> {
     pub privilege: Privilege,
     pub guest: BorrowedFd<'a>,
     pub seccomp: &'a Program,
-    /// Directories of the machine that the image `host` shows.
-    pub programs: &'a [&'static str],
+    pub root: Root<'a>,
     /// `None` where the operator accepts that limits are not enforced.
     pub group: Option<&'a Group>,
     pub counters: [Option<OwnedFd>; 5],
@@ -58,6 +57,14 @@ pub struct Plan<'a> {
     pub outer_id: u32,
     /// The kernel lets an unprivileged uid have a user namespace.
     pub user_namespace: bool,
+}
+
+/// What the container's root is made of, by names in the spawner's view.
+pub enum Root<'a> {
+    /// Directories of the machine that the image `host` shows.
+    Host(&'a [&'static str]),
+    /// The lowest first.
+    Layers(Vec<String>),
 }
 
 /// Becomes the guest, or says on the control stream what failed and ends.
@@ -124,12 +131,18 @@ fn steps(plan: &Plan<'_>) -> Result<std::convert::Infallible, Failed> {
     })
 }
 
-/// The container's root: overlays of the template and of the machine's programs, `/tmp`,
+/// The container's root: an overlay of the image's layers, or of the template and of the machine's
+/// programs, `/tmp`,
 /// `/dev/shm` and a fresh `/proc`. The old view is gone afterwards.
 fn mounts(plan: &Plan<'_>) -> Result<(), Failed> {
     let read_only = MountFlags::RDONLY | MountFlags::NOSUID;
-    mount("oncebox", ROOT, "overlay", read_only, Some(OVERLAY_ROOT)).step("root overlay")?;
-    for name in plan.programs {
+    let (layers, programs) = match &plan.root {
+        Root::Host(programs) => (None, *programs),
+        Root::Layers(layers) => (Some(layers.as_slice()), [].as_slice()),
+    };
+    let options = overlay_root(layers).step("root overlay")?;
+    mount("oncebox", ROOT, "overlay", read_only, Some(options.as_c_str())).step("root overlay")?;
+    for name in programs {
         let layers =
             CString::new(format!("lowerdir={HOST}/{name}:/empty")).map_err(io::Error::other);
         let layers = layers.step("program overlay")?;

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 
+use super::Options;
 use crate::engine::EngineError;
 use crate::engine::native::{Unenforced, socket};
 
@@ -19,20 +21,21 @@ pub struct Spawner {
 
 impl Spawner {
     /// Starts the spawner from a sealed copy of this program, with an empty environment.
-    /// `accepted` are the limits that need not hold.
+    /// `accepted` are the limits that need not hold, and `layers` is the store's folder of unpacked
+    /// layers, an absolute path.
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the step that failed.
-    pub fn launch(accepted: &[Unenforced]) -> Result<Self, EngineError> {
+    pub fn launch(accepted: &[Unenforced], layers: Option<&Path>) -> Result<Self, EngineError> {
+        let accept_unenforced = Unenforced::all_in(accepted);
+        let options = Options { accept_unenforced, layers: layers.map(Path::to_owned) };
         let failed = |what: &str, e: io::Error| EngineError::Unavailable(format!("{what}: {e}"));
         let (ours, theirs) = socket::pair().map_err(|e| failed("socketpair", e))?;
         let own = std::fs::read("/proc/self/exe").map_err(|e| failed("reading this program", e))?;
         let program = sealed(c"oncebox", &own).map_err(|e| failed("sealed memfd", e))?;
         let mut command = Command::new(format!("/proc/self/fd/{}", program.as_raw_fd()));
-        command.arg("spawner").env_clear().current_dir("/").stdin(theirs).stdout(Stdio::null());
-        if Unenforced::all_in(accepted) {
-            command.arg("--unenforced");
-        }
+        command.arg("spawner").args(options.args());
+        command.env_clear().current_dir("/").stdin(theirs).stdout(Stdio::null());
         let process = command.spawn().map_err(|e| failed("starting the spawner", e))?;
         Ok(Self { connection: ours, process })
     }

@@ -7,12 +7,15 @@
 
 mod birth;
 mod launch;
+mod layers;
 mod template;
 mod uids;
 mod worker;
 
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -36,15 +39,40 @@ pub enum Privilege {
     User,
 }
 
+/// What the service tells its spawner once.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    /// The operator accepts that cgroup limits may not hold.
+    pub accept_unenforced: bool,
+    /// The store's folder of unpacked layers, where there is a store.
+    pub layers: Option<PathBuf>,
+}
+
+impl Options {
+    const UNENFORCED: &str = "--unenforced";
+
+    fn read(args: &[OsString]) -> Self {
+        let (flags, paths): (Vec<_>, Vec<_>) =
+            args.iter().partition(|arg| arg.as_os_str() == Self::UNENFORCED);
+        Self { accept_unenforced: !flags.is_empty(), layers: paths.first().map(PathBuf::from) }
+    }
+
+    fn args(&self) -> impl Iterator<Item = &OsStr> {
+        let flag = self.accept_unenforced.then_some(OsStr::new(Self::UNENFORCED));
+        flag.into_iter().chain(self.layers.as_deref().map(Path::as_os_str))
+    }
+}
+
 /// So many deaths within [`TOO_OFTEN_IN`] mean that a new spawner would die as well.
 const TOO_OFTEN: usize = 5;
 const TOO_OFTEN_IN: Duration = Duration::from_secs(10);
 
-/// The hidden subcommand. The connection to the service is standard input. `accept_unenforced`:
-/// the operator accepts that cgroup limits may not hold.
+/// The hidden subcommand: its arguments are [`Options`], and the connection to the service is
+/// standard input.
 #[must_use]
-pub fn spawner_main(accept_unenforced: bool) -> ExitCode {
-    let result = io::stdin().as_fd().try_clone_to_owned().and_then(|s| keep(s, accept_unenforced));
+pub fn spawner_main(args: &[OsString]) -> ExitCode {
+    let options = Options::read(args);
+    let result = io::stdin().as_fd().try_clone_to_owned().and_then(|s| keep(s, &options));
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -55,7 +83,7 @@ pub fn spawner_main(accept_unenforced: bool) -> ExitCode {
 }
 
 /// Keeps one spawner alive until the service is gone.
-fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
+fn keep(connection: OwnedFd, options: &Options) -> io::Result<()> {
     let _ = rustix::thread::set_name(c"oncebox-keeper");
     // Ctrl-C and service managers reach every process of a group; the service alone decides when
     // its containers end, and its hanging up is our signal.
@@ -68,7 +96,7 @@ fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
     loop {
         let spawner = match sys::clone(0, None)? {
             sys::Cloned::Child => {
-                let code = i32::from(spawn(&connection, &owner, accept_unenforced).is_err());
+                let code = i32::from(spawn(&connection, &owner, options).is_err());
                 sys::exit_now(code);
             }
             sys::Cloned::Parent(pid, _) => pid,
@@ -85,10 +113,10 @@ fn keep(connection: OwnedFd, accept_unenforced: bool) -> io::Result<()> {
     }
 }
 
-fn spawn(connection: &OwnedFd, owner: &Owner, accept_unenforced: bool) -> io::Result<()> {
+fn spawn(connection: &OwnedFd, owner: &Owner, options: &Options) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     let _ = rustix::thread::set_name(c"oncebox-spawner");
-    match worker::Worker::new(connection, owner, accept_unenforced) {
+    match worker::Worker::new(connection, owner, options) {
         Ok(worker) => worker.run().inspect_err(|e| eprintln!("oncebox spawner: {e}")),
         // A machine that can't run containers is an answer, not a death to be followed by another.
         Err(e) => {

@@ -1,10 +1,11 @@
-//! The spawner's own file system view, and the template that the image `host` is made from.
+//! The spawner's own file system view, and what containers are made from: a template of the image
+//! `host`, and the layers of the others.
 //!
-//! The spawner keeps nothing of the machine but `/usr` (read-only) and a few synthetic files, in a
-//! mount namespace of its own. A container starts as a copy of that view, so there is little to
+//! The spawner keeps nothing of the machine but `/usr` and the store's layers (read-only) and a few
+//! synthetic files, in a mount namespace of its own. A container starts as a copy of that view, so there is little to
 //! copy and nothing to forget to hide.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -23,6 +24,10 @@ use crate::engine::hardening::{DEVICES, HOSTNAME};
 pub const TEMPLATE: &str = "/template";
 /// The second lower layer of an overlay that needs two.
 pub const EMPTY: &str = "/empty";
+/// What every image from the store gets on top: devices, mount points, a name.
+pub const BASE: &str = "/base";
+/// The store's unpacked layers.
+pub const LAYERS: &str = "/layers";
 /// Where a container's root is put together before it becomes the root.
 pub const ROOT: &str = "/root";
 /// The machine's own directories, bound read-only.
@@ -42,12 +47,13 @@ const PROGRAMS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "lib
 /// What of the machine's `/etc` programs need and anybody may know.
 const COPIED: [&str; 4] = ["ld.so.cache", "protocols", "services", "mime.types"];
 
-/// Builds the view in a new mount namespace and enters it. Answers the directories of [`HOST`]
+/// Builds the view in a new mount namespace and enters it; `layers` is the store's folder of
+/// unpacked layers, where there is a store. Answers the directories of [`HOST`]
 /// that a container mounts.
 ///
 /// # Errors
 /// The step that failed.
-pub fn enter(privilege: Privilege) -> io::Result<Vec<&'static str>> {
+pub fn enter(privilege: Privilege, layers: Option<&Path>) -> io::Result<Vec<&'static str>> {
     let at =
         |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
@@ -57,7 +63,7 @@ pub fn enter(privilege: Privilege) -> io::Result<Vec<&'static str>> {
     mount("oncebox", base, "tmpfs", MountFlags::NOSUID, Some(c"mode=755,size=16m"))
         .map_err(|e| at("template tmpfs")(e.into()))?;
     let view = Path::new(base);
-    let programs = build(view, privilege).map_err(at("template"))?;
+    let programs = build(view, privilege, layers).map_err(at("template"))?;
     chdir(view).map_err(|e| at("chdir")(e.into()))?;
     pivot_root(".", ".").map_err(|e| at("pivot_root")(e.into()))?;
     unmount(".", UnmountFlags::DETACH).map_err(|e| at("detach the machine's root")(e.into()))?;
@@ -65,8 +71,12 @@ pub fn enter(privilege: Privilege) -> io::Result<Vec<&'static str>> {
     Ok(programs)
 }
 
-fn build(view: &Path, privilege: Privilege) -> io::Result<Vec<&'static str>> {
-    for place in [TEMPLATE, EMPTY, ROOT, HOST, DEV] {
+fn build(
+    view: &Path,
+    privilege: Privilege,
+    layers: Option<&Path>,
+) -> io::Result<Vec<&'static str>> {
+    for place in [TEMPLATE, EMPTY, ROOT, HOST, DEV, BASE, LAYERS] {
         directory(view, place)?;
     }
     let root = view.join(&TEMPLATE[1..]);
@@ -75,7 +85,14 @@ fn build(view: &Path, privilege: Privilege) -> io::Result<Vec<&'static str>> {
         directory(&root, place)?;
     }
     etc(&root.join("etc"))?;
-    devices(view, &root.join("dev"), privilege)?;
+    if privilege == Privilege::User {
+        machines_devices(&view.join(&DEV[1..]))?;
+    }
+    devices(&root.join("dev"), privilege)?;
+    base(&view.join(&BASE[1..]), privilege)?;
+    if let Some(layers) = layers {
+        bind_read_only(layers, &view.join(&LAYERS[1..]))?;
+    }
     if privilege == Privilege::User {
         // The kernel lets a user namespace mount a /proc only where it sees a whole one already.
         directory(view, PROC)?;
@@ -124,11 +141,7 @@ fn etc(etc: &Path) -> io::Result<()> {
         format!("root:x:0:0:root:/:/bin/sh\nscript:x:{id}:{id}:script:/tmp:/bin/sh\n"),
     )?;
     std::fs::write(etc.join("group"), format!("root:x:0:\nscript:x:{id}:\n"))?;
-    std::fs::write(etc.join("hostname"), format!("{HOSTNAME}\n"))?;
-    std::fs::write(
-        etc.join("hosts"),
-        format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost {HOSTNAME}\n"),
-    )?;
+    names(etc)?;
     std::fs::write(etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files\n")?;
     for name in COPIED {
         if let Ok(bytes) = std::fs::read(Path::new("/etc").join(name)) {
@@ -151,7 +164,36 @@ fn alternatives(copy: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn devices(view: &Path, dev: &Path, privilege: Privilege) -> io::Result<()> {
+/// What of a container from the store is the container's own, whatever its image says. There is no
+/// resolver, since there is no network.
+fn base(base: &Path, privilege: Privilege) -> io::Result<()> {
+    for place in ["/dev/shm", "/etc", "/proc", "/sys", "/tmp"] {
+        directory(base, place)?;
+    }
+    names(&base.join("etc"))?;
+    std::fs::write(base.join("etc/resolv.conf"), "")?;
+    devices(&base.join("dev"), privilege)
+}
+
+/// The machine's name inside a container.
+fn names(etc: &Path) -> io::Result<()> {
+    std::fs::write(etc.join("hostname"), format!("{HOSTNAME}\n"))?;
+    std::fs::write(
+        etc.join("hosts"),
+        format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost {HOSTNAME}\n"),
+    )
+}
+
+/// The machine's own nodes, for a spawner that may not make any.
+fn machines_devices(dev: &Path) -> io::Result<()> {
+    for (name, _, _) in DEVICES {
+        std::fs::write(dev.join(name), "")?;
+        mount_bind(Path::new("/dev").join(name), dev.join(name))?;
+    }
+    Ok(())
+}
+
+fn devices(dev: &Path, privilege: Privilege) -> io::Result<()> {
     for (name, major, minor) in DEVICES {
         let node = dev.join(name);
         match privilege {
@@ -161,12 +203,8 @@ fn devices(view: &Path, dev: &Path, privilege: Privilege) -> io::Result<()> {
                 mknodat(CWD, &node, FileType::CharacterDevice, mode, number)?;
                 std::fs::set_permissions(&node, std::fs::Permissions::from_mode(0o666))?;
             }
-            Privilege::User => {
-                std::fs::write(&node, "")?;
-                let own = view.join(&DEV[1..]).join(name);
-                std::fs::write(&own, "")?;
-                mount_bind(Path::new("/dev").join(name), &own)?;
-            }
+            // A container binds the machine's own over it.
+            Privilege::User => std::fs::write(&node, "")?,
         }
     }
     for (name, target) in
@@ -183,7 +221,19 @@ pub fn tmpfs_options(bytes: u64, inodes: u64) -> io::Result<std::ffi::CString> {
     std::ffi::CString::new(options).map_err(io::Error::other)
 }
 
-/// Two layers, of which the second is empty: an overlay without an upper layer needs two, and only
-/// an overlay gives every container inodes of its own, so that no lock and no watch on a shared
-/// file reaches from one to another.
-pub const OVERLAY_ROOT: &CStr = c"lowerdir=/template:/empty";
+/// The mount options of a container's root: only an overlay gives every container inodes of its
+/// own, so that no lock and no watch on a shared file reaches from one to another. `layers` are
+/// names in the view, the lowest first; none of them is the image `host`.
+pub fn overlay_root(layers: Option<&[String]>) -> io::Result<CString> {
+    let Some(layers) = layers else {
+        // Without an upper layer an overlay needs two lower ones.
+        return Ok(CString::new(format!("lowerdir={TEMPLATE}:{EMPTY}"))?);
+    };
+    let mut lower = BASE.to_owned();
+    for layer in layers.iter().rev() {
+        lower += ":";
+        lower += layer;
+    }
+    // What the unpacking process, which has no privileges, can write of an overlay's own marks.
+    Ok(CString::new(format!("lowerdir={lower}:{EMPTY},userxattr"))?)
+}

@@ -6,7 +6,8 @@ const FIRST: u32 = 0x7000_0000;
 /// A block is what one service uses; which block, its keeper's pid decides, so that two services
 /// on one machine hardly ever meet.
 const BLOCK: u32 = 4096;
-const BLOCKS: u32 = 0x1000_0000 / BLOCK;
+/// All but the last, where the files of unpacked layers have their owner.
+const BLOCKS: u32 = 0x1000_0000 / BLOCK - 1;
 
 /// Uids that no two living containers share, since the kernel counts many of its quotas by uid.
 pub struct Uids {

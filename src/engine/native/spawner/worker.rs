@@ -11,11 +11,12 @@ use rustix::process::{
 };
 
 use super::birth::{self, Plan};
+use super::layers::LayerNames;
 use super::uids::Uids;
-use super::{Privilege, sealed, template};
+use super::{Options, Privilege, sealed, template};
 use crate::engine::hardening::seccomp::{self, Program};
 use crate::engine::native::cgroup::{self, Group, Tree};
-use crate::engine::native::protocol::{ContainerId, MakeLimits, Reply, Request};
+use crate::engine::native::protocol::{ContainerId, MakeLimits, Reply, Request, Root};
 use crate::engine::native::socket;
 use crate::engine::owner::Owner;
 use crate::sys;
@@ -33,6 +34,7 @@ pub struct Worker<'a> {
     privilege: Privilege,
     user_namespace: bool,
     programs: Vec<&'static str>,
+    layers: LayerNames,
     guest: OwnedFd,
     seccomp: Program,
     tree: Option<Tree>,
@@ -56,14 +58,10 @@ impl<'a> Worker<'a> {
     ///
     /// # Errors
     /// What this machine lacks, in a sentence for people.
-    pub fn new(
-        connection: &'a OwnedFd,
-        owner: &Owner,
-        accept_unenforced: bool,
-    ) -> io::Result<Self> {
+    pub fn new(connection: &'a OwnedFd, owner: &Owner, options: &Options) -> io::Result<Self> {
         let tree = match groups(owner) {
             Ok(tree) => Some(tree),
-            Err(_) if accept_unenforced => None,
+            Err(_) if options.accept_unenforced => None,
             Err(e) => {
                 return Err(io::Error::other(format!(
                     "memory, CPU and process limits can't be enforced ({e}); run as root, or in a \
@@ -76,7 +74,7 @@ impl<'a> Worker<'a> {
         // Above the numbers that the guest's own descriptors get.
         let guest = rustix::io::fcntl_dupfd_cloexec(&guest, 64)?;
         let privilege = enter_namespaces()?;
-        let programs = template::enter(privilege)?;
+        let programs = template::enter(privilege, options.layers.as_deref())?;
         let events = epoll::create(epoll::CreateFlags::CLOEXEC)?;
         let key = epoll::EventData::new_u64(CONNECTION);
         epoll::add(&events, connection, key, epoll::EventFlags::IN)?;
@@ -86,6 +84,7 @@ impl<'a> Worker<'a> {
             privilege,
             user_namespace: may_have_user_namespace(privilege)?,
             programs,
+            layers: LayerNames::default(),
             guest,
             seccomp: seccomp::bpf().map_err(io::Error::other)?,
             tree,
@@ -145,7 +144,7 @@ impl<'a> Worker<'a> {
             Err(e) => return Err(e),
         };
         match Request::decode(&packet).map_err(io::Error::other)? {
-            Request::Make { id, limits } => match self.make(id, &limits, fd) {
+            Request::Make { id, limits, root } => match self.make(id, &limits, &root, fd) {
                 Ok((reply, pidfd)) => self.reply_with(&reply, Some(pidfd.as_fd()))?,
                 Err(e) => self.reply(&Reply::Failed { id, reason: e.to_string() })?,
             },
@@ -170,6 +169,7 @@ impl<'a> Worker<'a> {
         &mut self,
         id: ContainerId,
         limits: &MakeLimits,
+        root: &Root,
         control: Option<OwnedFd>,
     ) -> io::Result<(Reply, OwnedFd)> {
         let control = control.ok_or_else(|| io::Error::other("no control stream"))?;
@@ -182,7 +182,7 @@ impl<'a> Worker<'a> {
             }
             Privilege::User => 0,
         };
-        let made = self.make_as(outer_id, id, limits, control);
+        let made = self.make_as(outer_id, id, limits, root, control);
         if made.is_err() {
             self.uids.give_back(outer_id);
         }
@@ -194,8 +194,13 @@ impl<'a> Worker<'a> {
         outer_id: u32,
         id: ContainerId,
         limits: &MakeLimits,
+        root: &Root,
         control: OwnedFd,
     ) -> io::Result<(Reply, OwnedFd)> {
+        let root = match root {
+            Root::Host => birth::Root::Host(&self.programs),
+            Root::Layers(layers) => birth::Root::Layers(self.layers.names(layers)?),
+        };
         let name = format!("c{id}");
         let group = match &self.tree {
             Some(tree) => Some(tree.group(&name, limits)?),
@@ -206,7 +211,7 @@ impl<'a> Worker<'a> {
             privilege: self.privilege,
             guest: self.guest.as_fd(),
             seccomp: &self.seccomp,
-            programs: &self.programs,
+            root,
             group: group.as_ref(),
             counters,
             control,

@@ -1,0 +1,124 @@
+//! A pull as a stream of events (server-sent events, HTML standard): `progress`, and at the end one
+//! `done` or one `error`.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use actix_web::web;
+use bytes::Bytes;
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use futures_util::stream::unfold;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use super::document::{ProgressDocument, PulledDocument};
+use crate::api::{Door, Problem, RequestId, record};
+use crate::registry::{Image, ImageError, Pull, PullState};
+
+/// Between two events of progress, at least.
+const PACE: Duration = Duration::from_millis(200);
+/// Between two signs of life, at most: whatever stands between us and the client must not think
+/// that the connection is idle, and a client that has left is noticed.
+const BEAT: Duration = Duration::from_secs(15);
+
+/// One client that follows a pull.
+pub(super) struct Follower {
+    progress: watch::Receiver<PullState>,
+    outcome: BoxFuture<'static, Result<Image, ImageError>>,
+    door: web::Data<Door>,
+    request_id: RequestId,
+    /// What this client takes of the service.
+    _place: (TaskTrackerToken, OwnedSemaphorePermit),
+    /// Progress that was not sent yet.
+    news: bool,
+    /// More may come.
+    watching: bool,
+    next_progress: Instant,
+    next_beat: Instant,
+    beat: Duration,
+}
+
+impl Follower {
+    pub(super) fn new(
+        Pull { progress, outcome }: Pull,
+        door: web::Data<Door>,
+        request_id: RequestId,
+        place: (TaskTrackerToken, OwnedSemaphorePermit),
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            progress,
+            outcome,
+            door,
+            request_id,
+            _place: place,
+            news: true,
+            watching: true,
+            next_progress: now,
+            next_beat: now + BEAT,
+            beat: BEAT,
+        }
+    }
+
+    /// The same with another time between signs of life.
+    #[cfg(test)]
+    pub(super) fn beating(self, beat: Duration) -> Self {
+        Self { beat, next_beat: Instant::now() + beat, ..self }
+    }
+
+    /// Dropped when the client leaves, and its interest in the pull with it.
+    pub(super) fn events(self) -> impl Stream<Item = Result<Bytes, Infallible>> {
+        unfold(Some(self), async |follower| {
+            let (event, follower) = follower?.next().await;
+            Some((Ok(event), follower))
+        })
+    }
+
+    /// The next event, and who goes on.
+    async fn next(mut self) -> (Bytes, Option<Self>) {
+        loop {
+            let event = tokio::select! {
+                biased;
+                outcome = &mut self.outcome => return (self.last(outcome), None),
+                () = self.door.cancel.cancelled() => return (self.problem(Problem::draining()), None),
+                changed = self.progress.changed(), if self.watching && !self.news => {
+                    self.watching = changed.is_ok();
+                    self.news = self.watching;
+                    continue;
+                }
+                () = sleep_until(self.next_progress), if self.news => {
+                    self.news = false;
+                    self.next_progress = Instant::now() + PACE;
+                    let document = ProgressDocument::from(&*self.progress.borrow_and_update());
+                    event("progress", &document)
+                }
+                () = sleep_until(self.next_beat) => Bytes::from_static(b":\n\n"),
+            };
+            self.next_beat = Instant::now() + self.beat;
+            return (event, Some(self));
+        }
+    }
+
+    fn last(&self, outcome: Result<Image, ImageError>) -> Bytes {
+        match outcome {
+            Ok(image) => event("done", &PulledDocument::from(&image)),
+            Err(error) => self.problem(error.into()),
+        }
+    }
+
+    /// What the middleware would have done with it, had the response not begun yet.
+    fn problem(&self, problem: Problem) -> Bytes {
+        record::problem(self.request_id.as_str(), &problem);
+        self.door.executor.metrics().refused(problem.code);
+        event("error", &problem.document(&self.request_id))
+    }
+}
+
+fn event(name: &str, data: &impl Serialize) -> Bytes {
+    // Texts and numbers can always be written, and JSON has no line ends of its own.
+    let data = serde_json::to_string(data).unwrap_or_default();
+    format!("event: {name}\ndata: {data}\n\n").into()
+}
