@@ -1,6 +1,6 @@
 //! Images played by a test.
 
-pub(crate) mod shelf;
+mod scripted;
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use super::{
     Details, Image, ImageError, Images, Policy, Progress, PullOptions, Reference, Registry,
     Removed, Summary,
 };
+pub(crate) use scripted::{Play, Scripted};
 
 /// Images that are here or not, as a test's function says; a pull finds what is here.
 pub(crate) struct Fixed<F>(pub(crate) F);

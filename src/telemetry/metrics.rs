@@ -1,5 +1,7 @@
 //! Every metric, each defined once. Labels come from closed sets of the program's own words, so no
-//! text of a caller's can become one.
+//! text of a caller's can become one; the names of registries that the operator says are his own.
+
+mod images;
 
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::execution::outcome::Status;
+
+pub use images::{ImageMetrics, Pulling, Resolved, Spared};
 
 /// What [`Metrics::encode`] writes: OpenMetrics 1.0, which every Prometheus since 2.5 reads.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -82,6 +86,7 @@ pub struct Metrics {
     pool_failed: Counter,
     pool_age: Histogram,
     pool_waiting: Gauge,
+    images: ImageMetrics,
 }
 
 /// 0.1 ms to 52 s, each twice the one before.
@@ -113,6 +118,7 @@ impl Metrics {
             pool_failed: Counter::default(),
             pool_age: long_seconds(),
             pool_waiting: Gauge::default(),
+            images: ImageMetrics::default(),
         };
         // Shown from the start, so that the first one of its kind is seen as a step.
         for phase in Phase::ALL {
@@ -156,6 +162,7 @@ impl Metrics {
         let help = "How long containers had waited when they were taken";
         r.register("pool_age_seconds", help, self.pool_age.clone());
         r.register("pool_waiting", "Containers that wait in pools", self.pool_waiting.clone());
+        self.images.register(r);
         self
     }
 
@@ -221,6 +228,12 @@ impl Metrics {
         self.pool_waiting.set(waiting);
     }
 
+    /// What there is to count about images.
+    #[must_use]
+    pub fn images(&self) -> &ImageMetrics {
+        &self.images
+    }
+
     /// All of it, as [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
@@ -272,7 +285,7 @@ mod tests {
     use super::*;
 
     /// The samples that differ after `act`, without the buckets.
-    fn moved(act: impl FnOnce(&Metrics)) -> Vec<String> {
+    pub(super) fn moved(act: impl FnOnce(&Metrics)) -> Vec<String> {
         let metrics = Metrics::new();
         let before = metrics.encode();
         act(&metrics);
@@ -328,7 +341,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 14);
+        assert_eq!(types.count(), 20);
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -23,3 +23,4 @@ mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod unpack;

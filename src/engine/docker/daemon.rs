@@ -1,10 +1,11 @@
 //! The few calls we make to the daemon, each with a deadline and a plain error.
 
+mod images;
+
 use std::collections::HashMap;
 use std::fmt;
-use std::future::{Future, poll_fn, ready};
+use std::future::{Future, ready};
 use std::io;
-use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::Docker;
@@ -12,7 +13,7 @@ use bollard::container::{AttachContainerResults, LogOutput};
 use bollard::errors::Error;
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerSummary, ContainerUpdateBody,
-    ImageInspect, SystemInfo, SystemVersion, VolumeCreateRequest,
+    SystemInfo, SystemVersion, VolumeCreateRequest,
 };
 use bollard::query_parameters::{
     AttachContainerOptions, CreateContainerOptions, DownloadFromContainerOptions,
@@ -21,8 +22,6 @@ use bollard::query_parameters::{
 };
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use hyper::StatusCode;
-use hyper::body::{Body, Incoming};
 use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
@@ -89,25 +88,6 @@ impl Daemon {
 
     pub(super) async fn info(&self) -> Result<SystemInfo, DaemonError> {
         within("info", LOOK, self.docker.info()).await
-    }
-
-    pub(super) async fn inspect_image(&self, name: &str) -> Result<ImageInspect, DaemonError> {
-        within("inspect image", LOOK, self.docker.inspect_image(name)).await
-    }
-
-    /// What happens to images, from now on.
-    pub(super) async fn image_events(&self) -> Result<ImageEvents, DaemonError> {
-        // The daemon answers before it begins to listen. What happened in between is among the
-        // latest events that it remembers, and it tells all of those first.
-        const PATH: &str = "/events?since=0&filters=%7B%22type%22%3A%5B%22image%22%5D%7D";
-        let answer = within("events", LOOK, self.transport.get(PATH)).await?;
-        match answer.status() {
-            StatusCode::OK => Ok(ImageEvents(answer.into_body())),
-            status => {
-                let (status, text) = (status.as_u16(), String::new());
-                Err(DaemonError::Refused { call: "events", status, text })
-            }
-        }
     }
 
     pub(super) async fn create(
@@ -226,17 +206,6 @@ impl Daemon {
             Ok(archive)
         };
         within("download", TRANSFER, read).await
-    }
-}
-
-/// The daemon's word that images change, for as long as the connection stands.
-pub(super) struct ImageEvents(Incoming);
-
-impl ImageEvents {
-    /// Waits for the next; false when none will come any more. It is not said what happened.
-    pub(super) async fn next(&mut self) -> bool {
-        let frame = poll_fn(|context| Pin::new(&mut self.0).poll_frame(context));
-        matches!(frame.await, Some(Ok(_)))
     }
 }
 

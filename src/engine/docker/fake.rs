@@ -17,7 +17,7 @@ use tokio_util::task::AbortOnDropHandle;
 pub(super) enum Answer {
     Status(u16, String),
     Bytes(Vec<u8>),
-    /// A line now and then, until the sender is dropped.
+    /// A line now and then, until the sender is dropped or nobody listens; an empty one ends it well.
     Stream(mpsc::UnboundedReceiver<String>),
     /// That body, when the sender says so.
     Held(oneshot::Receiver<()>, String),
@@ -156,10 +156,16 @@ async fn say(stream: &mut TcpStream, status: u16, body: &[u8]) -> io::Result<()>
     stream.write_all(&[head.as_bytes(), body].concat()).await
 }
 
-/// An answer that goes on for as long as there are lines, and breaks off then.
+/// An answer that goes on for as long as there are lines and a listener. It breaks off then, unless
+/// the last line was empty: that is the end of a whole answer.
 async fn tell(stream: &mut TcpStream, mut lines: mpsc::UnboundedReceiver<String>) {
     let _ = stream.write_all(b"HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-    while let Some(line) = lines.recv().await {
+    loop {
+        let line = tokio::select! {
+            line = lines.recv() => line,
+            _ = stream.read_u8() => None,
+        };
+        let Some(line) = line else { return };
         let chunk = format!("{:x}\r\n{line}\r\n", line.len());
         let _ = stream.write_all(chunk.as_bytes()).await;
     }

@@ -3,7 +3,7 @@
 use bollard::models::ImageInspect;
 
 use super::request::OWN_MOUNTS;
-use crate::registry::is_hook;
+use crate::registry::{Reference, is_hook};
 
 /// What making a container needs to know about an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,18 +19,25 @@ pub(super) struct Facts {
 /// An image as the daemon describes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Inspected {
-    /// The digest it has at its registry, or its id where it never came from one.
+    /// The digest it has at its registry by the name asked for, or its id where it never came from
+    /// one.
     pub(super) digest: String,
     /// Its environment, without the hooks.
     pub(super) env: Vec<(String, String)>,
     pub(super) facts: Facts,
 }
 
-/// Reads the daemon's answer.
+/// Reads the daemon's answer about a reference; `latest` is the digest that the registry last had
+/// under it, where that is known.
 ///
 /// # Errors
 /// The reason why the image can't be run here, completing "the image is not for this engine: …".
-pub(super) fn read(found: ImageInspect, architecture: &str) -> Result<Inspected, String> {
+pub(super) fn read(
+    found: ImageInspect,
+    architecture: &str,
+    reference: &Reference,
+    latest: Option<&str>,
+) -> Result<Inspected, String> {
     let os = found.os.unwrap_or_default();
     if os != "linux" {
         return Err(format!("it is for {os:?}, not for linux"));
@@ -41,7 +48,8 @@ pub(super) fn read(found: ImageInspect, architecture: &str) -> Result<Inspected,
     }
     let id = found.id.filter(|id| id.starts_with("sha256:"));
     let id = id.ok_or("the daemon gives it no sha256 id")?;
-    let digest = digest(&found.repo_digests.unwrap_or_default()).unwrap_or_else(|| id.clone());
+    let digest = digest(&found.repo_digests.unwrap_or_default(), reference, latest);
+    let digest = digest.unwrap_or_else(|| id.clone());
     let config = found.config.unwrap_or_default();
     let env = config.env.unwrap_or_default();
     let pairs = || env.iter().filter_map(|pair| pair.split_once('='));
@@ -58,10 +66,39 @@ pub(super) fn read(found: ImageInspect, architecture: &str) -> Result<Inspected,
     Ok(Inspected { digest, env, facts: Facts { id, variables, volumes } })
 }
 
-/// The digest of the first `name@sha256:…`; an image built here has none.
-fn digest(repo_digests: &[String]) -> Option<String> {
-    let (_, digest) = repo_digests.first()?.split_once('@')?;
-    digest.starts_with("sha256:").then(|| digest.to_owned())
+/// The digest of an image by a name that it has, out of all its `name@sha256:…`: one name may have
+/// several, such as an index's and a manifest's. `None` for an image that never was at a registry.
+pub(super) fn digest(
+    repo_digests: &[String],
+    reference: &Reference,
+    latest: Option<&str>,
+) -> Option<String> {
+    let own =
+        || pairs(repo_digests).filter(|(name, _)| is_name_of(name, reference)).map(|(_, d)| d);
+    let wanted = [reference.digest(), latest].into_iter().flatten();
+    let found = wanted.into_iter().find_map(|wanted| own().find(|digest| *digest == wanted));
+    // A name that was given here has no digest of its own.
+    found.or_else(|| own().next().or_else(|| digests(repo_digests).next())).map(ToOwned::to_owned)
+}
+
+/// All digests out of an image's `name@sha256:…`.
+pub(super) fn digests(repo_digests: &[String]) -> impl Iterator<Item = &str> {
+    pairs(repo_digests).map(|(_, digest)| digest)
+}
+
+/// The daemon says `<none>@<none>` where there is none.
+fn pairs(repo_digests: &[String]) -> impl Iterator<Item = (&str, &str)> {
+    let pairs = repo_digests.iter().filter_map(|text| text.split_once('@'));
+    pairs.filter(|(_, digest)| digest.contains(':'))
+}
+
+/// Whether a name of the daemon's, such as `busybox`, is that of the reference's repository.
+fn is_name_of(name: &str, reference: &Reference) -> bool {
+    // With a tag, so that `host` is an ordinary image's name.
+    let named = format!("{name}:latest").parse::<Reference>();
+    named.is_ok_and(|named| {
+        (named.registry(), named.repository()) == (reference.registry(), reference.repository())
+    })
 }
 
 /// The path to cover for a declared volume; `None` where a mount of ours stands already.
@@ -113,6 +150,10 @@ mod tests {
         }
     }
 
+    fn plain(found: ImageInspect) -> Result<Inspected, String> {
+        read(found, "amd64", &"busybox".parse().unwrap(), None)
+    }
+
     #[test]
     fn hooks_and_user_words_do_not_leave_the_image() {
         let env = [
@@ -136,7 +177,7 @@ mod tests {
             "no-equals-sign",
             "=nameless",
         ];
-        let image = read(found(&env, &[]), "amd64").unwrap();
+        let image = plain(found(&env, &[])).unwrap();
         let kept: Vec<&str> = image.env.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(kept, ["PATH", "LANG", "JAVA_HOME", "GOPATH", "EMPTY"]);
         assert!(image.facts.variables.iter().any(|name| name == "LD_PRELOAD"));
@@ -144,35 +185,60 @@ mod tests {
 
     #[test]
     fn the_digest_is_the_registrys_or_else_the_id() {
-        let local = read(found(&[], &[]), "amd64").unwrap();
+        let local = plain(found(&[], &[])).unwrap();
         assert_eq!((local.digest.as_str(), local.facts.id.as_str()), ("sha256:1d", "sha256:1d"));
         let mut pulled = found(&[], &[]);
         pulled.repo_digests = Some(vec!["busybox@sha256:d1".into(), "other@sha256:d2".into()]);
-        let pulled = read(pulled, "amd64").unwrap();
+        let pulled = plain(pulled).unwrap();
         assert_eq!((pulled.digest.as_str(), pulled.facts.id.as_str()), ("sha256:d1", "sha256:1d"));
     }
 
     #[test]
+    fn of_several_digests_the_names_own_is_taken() {
+        let wide = format!("sha256:{}", "a".repeat(64));
+        let all = [
+            "reg.example:5000/busybox@sha256:d0".to_owned(),
+            "busybox@sha256:d1".into(),
+            format!("busybox@{wide}"),
+            "docker.io/me/tool@sha256:d3".into(),
+            "host@sha256:d4".into(),
+        ];
+        let of = |reference: &str, latest| {
+            digest(&all, &reference.parse().unwrap(), latest).unwrap_or_default()
+        };
+        assert_eq!(of("busybox", None), "sha256:d1");
+        assert_eq!(of("busybox:1", Some(wide.as_str())), wide);
+        assert_eq!(of("busybox:1", Some("sha256:d3")), "sha256:d1");
+        assert_eq!(of(&format!("busybox:2@{wide}"), Some("sha256:d1")), wide);
+        assert_eq!(of("reg.example:5000/busybox", None), "sha256:d0");
+        assert_eq!(of("me/tool", None), "sha256:d3");
+        assert_eq!(of("host:latest", None), "sha256:d4");
+        assert_eq!(of("given:here", None), "sha256:d0");
+        let none = ["<none>@<none>".to_owned(), "nonsense".into()];
+        assert_eq!(digest(&none, &"busybox".parse().unwrap(), None), None);
+    }
+
+    #[test]
     fn an_image_for_another_machine_is_refused() {
-        let reason = read(found(&[], &[]), "arm64").unwrap_err();
+        let reason = read(found(&[], &[]), "arm64", &"busybox".parse().unwrap(), None).unwrap_err();
         assert_eq!(reason, "it is for \"amd64\", and this service for arm64");
         let mut windows = found(&[], &[]);
         windows.os = Some("windows".into());
-        assert!(read(windows, "amd64").unwrap_err().contains("windows"));
+        assert!(plain(windows).unwrap_err().contains("windows"));
         let mut nameless = found(&[], &[]);
         nameless.id = None;
-        assert!(read(nameless, "amd64").is_err());
+        assert!(plain(nameless).is_err());
     }
 
     #[test]
     fn volumes_are_covered_where_no_mount_of_ours_stands() {
         let declared = ["/data", "/a/../b/", "/x//y", "/data/", "/tmp", "/dev/shm", "/.oncebox"];
-        let image = read(found(&[], &declared), "amd64").unwrap();
+        let image = plain(found(&[], &declared)).unwrap();
         assert_eq!(image.facts.volumes, ["/b", "/data", "/x/y"]);
         for path in ["data", "/", "/..", "/proc/sys", "/dev", "/tmp/work", "/.oncebox/x", "/sys"] {
-            let reason = read(found(&[], &[path]), "amd64").unwrap_err();
+            let reason = plain(found(&[], &[path])).unwrap_err();
             assert!(reason.contains("volume"), "{path}: {reason}");
         }
-        assert!(read(found(&[], &["/temporary"]), "amd64").is_ok());
+        assert!(plain(found(&[], &["/temporary"])).is_ok());
     }
 }

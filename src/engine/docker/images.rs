@@ -2,11 +2,15 @@
 //! asks the daemon for nothing. The daemon's own events keep that true. Any change of any image
 //! forgets all resolutions, and while no events come each request asks.
 
+#[cfg(test)]
+#[path = "images_tests.rs"]
+mod tests;
+
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
@@ -15,9 +19,13 @@ use tokio::time::{Instant, sleep};
 
 use super::daemon::{Daemon, DaemonError};
 use super::image::{self, Facts, Inspected};
+use super::manage;
+use super::pull::{self, Patience};
+use super::pull_error::Asked;
 use crate::engine::EngineError;
 use crate::registry::{
-    Details, Image, ImageError, ImageErrorKind, Images, Progress, Reference, Removed, Summary,
+    Credentials, Details, Image, ImageError, ImageErrorKind, Images, Progress, Reference, Removed,
+    Summary,
 };
 
 /// How much of each kind is remembered; past it all of that kind is asked for again.
@@ -32,6 +40,8 @@ pub(super) struct DaemonImages {
     daemon: Arc<Daemon>,
     /// By Docker's name for it.
     architecture: &'static str,
+    credentials: Credentials,
+    patience: Patience,
     memory: Mutex<Memory>,
     /// Counts how often what was known before stopped being certain.
     changes: watch::Sender<u64>,
@@ -44,12 +54,21 @@ struct Memory {
     resolved: HashMap<Reference, Image>,
     /// By the digest; what an image says of itself never changes.
     facts: HashMap<String, Arc<Facts>>,
+    /// The digest that the registry had under a reference when it was last asked.
+    latest: HashMap<Reference, String>,
+    /// When an image was last asked for, by its digest; in seconds since 1970.
+    used: HashMap<String, u64>,
 }
 
 impl DaemonImages {
-    pub(super) fn new(daemon: Arc<Daemon>, architecture: &'static str) -> Arc<Self> {
+    pub(super) fn new(
+        daemon: Arc<Daemon>,
+        architecture: &'static str,
+        credentials: Credentials,
+        patience: Patience,
+    ) -> Arc<Self> {
         let (memory, changes) = (Mutex::default(), watch::Sender::new(0));
-        Arc::new(Self { daemon, architecture, memory, changes })
+        Arc::new(Self { daemon, architecture, credentials, patience, memory, changes })
     }
 
     /// The image behind a reference now.
@@ -140,20 +159,27 @@ impl DaemonImages {
     }
 
     async fn inspect(&self, reference: &Reference) -> Result<Image, ImageError> {
-        let unsupported = |reason: String| ImageError::unsupported(reference, reason);
-        if reference.is_host() {
-            return Err(unsupported("`host` is this machine's own, for the native engine".into()));
-        }
+        not_host(reference)?;
         let asked = *self.changes.borrow();
+        let latest = self.memory().latest.get(reference).cloned();
         let found = match self.daemon.inspect_image(&reference.full()).await {
             Ok(found) => found,
             Err(e) if e.status() == Some(404) => {
                 return Err(ImageError::not_found(reference));
             }
+            Err(e) if e.status() == Some(400) => {
+                let reason = "the Docker daemon does not take such a name";
+                return Err(ImageError::unsupported(reference, reason));
+            }
             Err(e) => return Err(EngineError::from(e).into()),
         };
         let Inspected { digest, env, facts } =
-            image::read(found, self.architecture).map_err(unsupported)?;
+            image::read(found, self.architecture, reference, latest.as_deref())
+                .map_err(|reason| ImageError::unsupported(reference, reason))?;
+        if reference.digest().is_some_and(|wanted| wanted != digest) {
+            let cause = format!("the daemon has {digest} by that name");
+            return Err(ImageError { cause, ..ImageError::not_found(reference) });
+        }
         let image =
             Image { reference: reference.clone(), digest: Some(digest.clone()), env, layers: None };
         let mut memory = self.memory();
@@ -165,6 +191,39 @@ impl DaemonImages {
         Ok(image)
     }
 
+    async fn pull_image(
+        &self,
+        reference: &Reference,
+        progress: &Progress,
+    ) -> Result<Image, ImageError> {
+        not_host(reference)?;
+        let credential = self.credentials.find(reference.registry()).await?;
+        let asked = Asked { reference, credential: credential.as_ref() };
+        let (daemon, architecture) = (&self.daemon, self.architecture);
+        let pulled = pull::pull(daemon, &asked, architecture, self.patience, progress).await?;
+        if let Some(digest) = pulled {
+            keep(&mut self.memory().latest, reference.clone(), digest);
+        }
+        self.inspect(reference).await.map_err(|error| match error.kind {
+            ImageErrorKind::NotFound => asked.lost(&error.cause),
+            _ => error,
+        })
+    }
+
+    fn note_use(&self, image: &Image) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let Some(digest) = &image.digest else { return };
+        let mut memory = self.memory();
+        match memory.used.get_mut(digest) {
+            Some(last) => *last = now,
+            None => keep(&mut memory.used, digest.clone(), now),
+        }
+    }
+
+    fn used(&self) -> HashMap<String, u64> {
+        self.memory().used.clone()
+    }
+
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,7 +231,12 @@ impl DaemonImages {
 
 impl Images for DaemonImages {
     fn find<'a>(&'a self, reference: &'a Reference) -> BoxFuture<'a, Result<Image, ImageError>> {
-        self.image(reference).boxed()
+        async {
+            let image = self.image(reference).await?;
+            self.note_use(&image);
+            Ok(image)
+        }
+        .boxed()
     }
 
     /// When the daemon says that some image changed, or when its word was missed.
@@ -189,32 +253,42 @@ impl Images for DaemonImages {
     fn pull<'a>(
         &'a self,
         reference: &'a Reference,
-        _progress: &'a Progress,
+        progress: &'a Progress,
     ) -> BoxFuture<'a, Result<Image, ImageError>> {
-        self.image(reference).boxed()
+        self.pull_image(reference, progress).boxed()
     }
 
     fn list(&self) -> BoxFuture<'_, Result<Vec<Summary>, ImageError>> {
-        async { Ok(Vec::new()) }.boxed()
+        manage::list(&self.daemon, self.used()).boxed()
     }
 
     fn describe<'a>(
         &'a self,
         reference: &'a Reference,
     ) -> BoxFuture<'a, Result<Details, ImageError>> {
-        async { Err(ImageError::not_found(reference)) }.boxed()
+        manage::describe(&self.daemon, reference, self.used()).boxed()
     }
 
     fn remove<'a>(
         &'a self,
         reference: &'a Reference,
     ) -> BoxFuture<'a, Result<Removed, ImageError>> {
-        async { Err(ImageError::not_found(reference)) }.boxed()
+        manage::remove(&self.daemon, reference).boxed()
     }
 
+    /// As `docker image prune` does, for the whole daemon, whoever else uses it: what has no tag and
+    /// no container. That includes an image that was pulled by its digest alone.
     fn prune(&self) -> BoxFuture<'_, Result<Removed, ImageError>> {
-        async { Ok(Removed::default()) }.boxed()
+        manage::prune(&self.daemon).boxed()
     }
+}
+
+fn not_host(reference: &Reference) -> Result<(), ImageError> {
+    if reference.is_host() {
+        let reason = "`host` is this machine's own, for the native engine";
+        return Err(ImageError::unsupported(reference, reason));
+    }
+    Ok(())
 }
 
 fn keep<K: Hash + Eq, V>(known: &mut HashMap<K, V>, key: K, value: V) {
@@ -222,194 +296,4 @@ fn keep<K: Hash + Eq, V>(known: &mut HashMap<K, V>, key: K, value: V) {
         known.clear();
     }
     known.insert(key, value);
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
-    use tokio::sync::oneshot;
-    use tokio_util::task::AbortOnDropHandle;
-
-    use super::super::fake::{self, Answer, Fake};
-    use super::*;
-
-    /// A daemon whose images are `sha256:d<version>`, and what follows its events.
-    struct Scene {
-        fake: Fake,
-        version: Arc<AtomicUsize>,
-        /// It tells its events to whoever asks from now on.
-        talks: Arc<AtomicBool>,
-        images: Arc<DaemonImages>,
-        changes: watch::Receiver<u64>,
-        /// The next answer about an image waits for this.
-        gate: Arc<Mutex<Option<oneshot::Receiver<()>>>>,
-        /// The daemon's end of each stream of events that was opened.
-        streams: UnboundedReceiver<UnboundedSender<String>>,
-        _follower: AbortOnDropHandle<()>,
-    }
-
-    impl Scene {
-        async fn new() -> Self {
-            let version = Arc::new(AtomicUsize::new(1));
-            let (opened, streams) = unbounded_channel();
-            let talks = Arc::new(AtomicBool::new(true));
-            let gate = Arc::new(Mutex::new(None));
-            let (now, talking, held) = (version.clone(), talks.clone(), gate.clone());
-            let fake = Fake::start(move |_, path| match path {
-                "/images/docker.io/library/none:latest/json" => Answer::Status(404, "{}".into()),
-                path if path.starts_with("/images/") => {
-                    let digest = format!("busybox@sha256:d{}", now.load(Ordering::Relaxed));
-                    let image = fake::image().replace("busybox@sha256:d1", &digest);
-                    match held.lock().unwrap().take() {
-                        Some(gate) => Answer::Held(gate, image),
-                        None => Answer::ok(&image),
-                    }
-                }
-                path if path.starts_with("/events?") && talking.load(Ordering::Relaxed) => {
-                    let (events, lines) = unbounded_channel();
-                    let _ = opened.send(events);
-                    Answer::Stream(lines)
-                }
-                _ => Answer::Status(503, "{}".into()),
-            })
-            .await;
-            let architecture = if std::env::consts::ARCH == "aarch64" { "arm64" } else { "amd64" };
-            let daemon = Arc::new(Daemon::new(Some(&fake.host())).unwrap());
-            let images = DaemonImages::new(daemon, architecture);
-            let changes = images.changes();
-            let follower = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&images).follow()));
-            Self { fake, version, talks, gate, images, changes, streams, _follower: follower }
-        }
-
-        /// The daemon's end of the next stream, once we listen at ours.
-        async fn listening(&mut self) -> UnboundedSender<String> {
-            let stream = self.streams.recv().await.unwrap();
-            while !self.images.memory().listening {
-                self.changes.changed().await.unwrap();
-            }
-            self.changes.mark_unchanged();
-            stream
-        }
-
-        async fn digest(&self, reference: &str) -> String {
-            let image = self.images.image(&reference.parse().unwrap()).await.unwrap();
-            image.digest.unwrap()
-        }
-
-        /// How many images the daemon was asked for since the last time.
-        fn asked(&mut self) -> usize {
-            self.fake.heard().iter().filter(|call| call.contains("/images/")).count()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reference_is_asked_for_once() {
-        let mut scene = Scene::new().await;
-        let _events = scene.listening().await;
-        for reference in ["busybox", "busybox:latest", "docker.io/library/busybox"] {
-            assert_eq!(scene.digest(reference).await, "sha256:d1");
-        }
-        assert_eq!(scene.asked(), 1);
-        scene.digest("busybox:1").await;
-        assert_eq!(scene.asked(), 1);
-    }
-
-    #[tokio::test]
-    async fn an_event_forgets_what_was_known_and_wakes_who_waits_for_it() {
-        let mut scene = Scene::new().await;
-        let events = scene.listening().await;
-        assert_eq!(scene.digest("busybox").await, "sha256:d1");
-        scene.version.store(2, Ordering::Relaxed);
-        events.send("{\"Type\":\"image\",\"Action\":\"tag\"}\n".into()).unwrap();
-        scene.changes.changed().await.unwrap();
-        assert_eq!(scene.digest("busybox").await, "sha256:d2");
-        assert_eq!(scene.digest("busybox").await, "sha256:d2");
-        assert_eq!(scene.asked(), 2);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_remembered_while_no_events_come() {
-        let mut scene = Scene::new().await;
-        let events = scene.listening().await;
-        scene.digest("busybox").await;
-        scene.talks.store(false, Ordering::Relaxed);
-        drop(events);
-        scene.changes.changed().await.unwrap();
-        for version in [2, 3] {
-            scene.version.store(version, Ordering::Relaxed);
-            assert_eq!(scene.digest("busybox").await, format!("sha256:d{version}"));
-        }
-        scene.talks.store(true, Ordering::Relaxed);
-        let _events = scene.listening().await;
-        scene.asked();
-        scene.digest("busybox").await;
-        scene.digest("busybox").await;
-        assert_eq!(scene.asked(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_daemon_that_is_killed_is_noticed() {
-        let mut scene = Scene::new().await;
-        let _events = scene.listening().await;
-        scene.digest("busybox").await;
-        scene.version.store(2, Ordering::Relaxed);
-        scene.fake.hang_up().await;
-        scene.changes.changed().await.unwrap();
-        assert_eq!(scene.digest("busybox").await, "sha256:d2");
-    }
-
-    #[tokio::test]
-    async fn an_answer_from_before_an_event_is_not_remembered() {
-        let mut scene = Scene::new().await;
-        let events = scene.listening().await;
-        let (release, held) = oneshot::channel();
-        *scene.gate.lock().unwrap() = Some(held);
-        let images = Arc::clone(&scene.images);
-        let asking = tokio::spawn(async move { images.image(&"busybox".parse().unwrap()).await });
-        scene.fake.until("/images/").await;
-        scene.version.store(2, Ordering::Relaxed);
-        events.send("{}\n".into()).unwrap();
-        scene.changes.changed().await.unwrap();
-        release.send(()).unwrap();
-        let before = asking.await.unwrap().unwrap();
-        assert_eq!(before.digest.as_deref(), Some("sha256:d1"));
-        assert_eq!(scene.digest("busybox").await, "sha256:d2");
-    }
-
-    #[tokio::test]
-    async fn what_is_not_there_is_asked_for_again() {
-        let mut scene = Scene::new().await;
-        let _events = scene.listening().await;
-        for _ in 0..2 {
-            let missing = scene.images.image(&"none".parse().unwrap()).await.unwrap_err();
-            assert_eq!(missing.kind, ImageErrorKind::NotFound, "{missing}");
-        }
-        assert_eq!(scene.asked(), 2);
-    }
-
-    #[tokio::test]
-    async fn no_stranger_fills_the_memory() {
-        let mut scene = Scene::new().await;
-        let _events = scene.listening().await;
-        for number in 0..=MOST {
-            scene.digest(&format!("busybox:{number}")).await;
-        }
-        assert_eq!(scene.images.memory().resolved.len(), 1);
-    }
-
-    #[tokio::test]
-    async fn an_image_that_was_refused_is_asked_for_again() {
-        let mut scene = Scene::new().await;
-        let _events = scene.listening().await;
-        let image = scene.images.image(&"busybox".parse().unwrap()).await.unwrap();
-        let facts = scene.images.facts(&image).await.unwrap();
-        assert_eq!(scene.asked(), 1);
-        scene.images.doubt(&facts);
-        scene.version.store(2, Ordering::Relaxed);
-        let gone = scene.images.facts(&image).await.unwrap_err().to_string();
-        assert!(gone.contains("(sha256:d1): another image has its name now"), "{gone}");
-        assert_eq!(scene.digest("busybox").await, "sha256:d2");
-    }
 }

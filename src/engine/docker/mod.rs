@@ -4,7 +4,8 @@
 //! sends it, `read_back` holds the daemon's word against it, `daemon` attaches and starts, and the
 //! guest's own look at itself decides. `removal` owns the container from the moment its name is
 //! known. The guest travels in a volume (`guest_volume`); `sweep` finds what dead services left.
-//! `images` remembers what is behind a reference, and the daemon's events keep that true. All calls
+//! `images` remembers what is behind a reference, and the daemon's events keep that true; `pull` has
+//! the daemon pull one, `pull_error` reads why it did not, and `manage` lists and removes. All calls
 //! go over the connections that `transport` keeps.
 
 mod creation;
@@ -14,6 +15,9 @@ mod fake;
 mod guest_volume;
 mod image;
 mod images;
+mod manage;
+mod pull;
+mod pull_error;
 mod read_back;
 mod removal;
 mod request;
@@ -38,6 +42,7 @@ use self::daemon::Daemon;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
 use self::images::DaemonImages;
+use self::pull::Patience;
 use self::removal::Remover;
 use self::request::{INSTANCE_LABEL, OWNER_LABEL, Profile};
 use self::sweep::This;
@@ -65,7 +70,7 @@ pub struct DockerOptions {
     pub host: Option<String>,
     /// The OCI runtime by the daemon's name for it, such as `runsc`; `None` is its default.
     pub runtime: Option<String>,
-    /// Who we are at the registries that the daemon pulls from.
+    /// What the daemon is given for the registries it pulls from; its own are none of ours.
     pub credentials: Credentials,
 }
 
@@ -130,7 +135,12 @@ impl DockerEngine {
         let volume = profile.guest_volume.clone();
         let sweep = sweep::sweep(Arc::clone(&daemon), Arc::clone(&remover), this, volume);
         let sweeper = tokio::spawn(sweep);
-        let images = DaemonImages::new(Arc::clone(&daemon), host.architecture);
+        let images = DaemonImages::new(
+            Arc::clone(&daemon),
+            host.architecture,
+            options.credentials,
+            Patience::default(),
+        );
         let follower = tokio::spawn(Arc::clone(&images).follow());
         Ok(Arc::new(Self {
             creator: Creator::new(Arc::clone(&daemon), Arc::clone(&remover), instance.clone()),

@@ -10,8 +10,9 @@ use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker, body_full};
 use bytes::Bytes;
 use futures_util::future::{BoxFuture, FutureExt};
-use hyper::Response;
 use hyper::body::Incoming;
+use hyper::header::HeaderValue;
+use hyper::{Method, Response};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::{Connect, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -93,10 +94,20 @@ impl Transport {
             .map_err(|e| EngineError::Unavailable(format!("DOCKER_HOST: {e}")))
     }
 
-    /// A bare `GET`, for an answer whose head and body come at different times.
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    /// A bare call, for an answer whose head and body come at different times. `credentials` are
+    /// for the registry that the daemon will ask.
+    pub(super) async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        credentials: Option<HeaderValue>,
+    ) -> Answer {
         let mut request = BollardRequest::new(body_full(Bytes::new()));
+        *request.method_mut() = method;
         *request.uri_mut() = format!("{}{path}", self.base).parse().map_err(invalid)?;
+        if let Some(value) = credentials {
+            request.headers_mut().insert("x-registry-auth", value);
+        }
         self.send(request).await
     }
 

@@ -74,12 +74,17 @@ pub struct ImagePattern {
 enum Rule {
     /// This machine's own `/usr`.
     Host,
-    Image {
-        unqualified: bool,
-        name: GlobMatcher,
-        tag: Option<GlobMatcher>,
-        digest: Option<GlobMatcher>,
-    },
+    Image(Box<Names>),
+}
+
+/// `None` is any.
+#[derive(Debug, Clone)]
+struct Names {
+    /// No registry is written.
+    unqualified: bool,
+    name: GlobMatcher,
+    tag: Option<GlobMatcher>,
+    digest: Option<GlobMatcher>,
 }
 
 impl PartialEq for ImagePattern {
@@ -93,13 +98,14 @@ impl Eq for ImagePattern {}
 impl ImagePattern {
     /// The pattern names no registry.
     pub(super) fn is_unqualified(&self) -> bool {
-        matches!(self.rule, Rule::Image { unqualified: true, .. })
+        matches!(&self.rule, Rule::Image(names) if names.unqualified)
     }
 
     /// Whether the whole name is one of those meant.
     #[must_use]
     pub fn matches(&self, reference: &Reference) -> bool {
-        let Rule::Image { name, tag, digest, .. } = &self.rule else { return reference.is_host() };
+        let Rule::Image(names) = &self.rule else { return reference.is_host() };
+        let Names { name, tag, digest, .. } = &**names;
         let fits = |glob: &GlobMatcher, part: Option<&str>| part.is_some_and(|p| glob.is_match(p));
         let (registry, path) = (reference.registry(), reference.repository());
         !reference.is_host()
@@ -163,7 +169,8 @@ fn rule(text: &str) -> Result<Rule, String> {
     let registry = registry.unwrap_or_else(|| DEFAULT_REGISTRY.into());
     let official = registry == DEFAULT_REGISTRY && !path.contains('/') && path != "**";
     let owner = if official { "library/" } else { "" };
-    Ok(Rule::Image { unqualified, name: glob(&format!("{registry}/{owner}{path}"))?, tag, digest })
+    let name = glob(&format!("{registry}/{owner}{path}"))?;
+    Ok(Rule::Image(Box::new(Names { unqualified, name, tag, digest })))
 }
 
 /// By the name that it has in references, where it is one.

@@ -42,7 +42,7 @@ pub(super) struct Wanted {
 }
 
 /// What is to be done; `None` where the image was here and has only got its names.
-type Plan = Option<(Work, HashSet<LayerId>, u64)>;
+pub(super) type Plan = Option<(Work, HashSet<LayerId>, u64)>;
 
 /// Makes an image be here. When this is dropped or fails, layers that are whole already stay for
 /// the next attempt, and nothing else does.
@@ -273,7 +273,7 @@ impl From<ImageError> for UnpackFailure {
 
 impl Update {
     /// Begins an installation: names what it relies on, and makes room for what it needs at least.
-    fn plan(&mut self, wanted: &Wanted, limit: Option<u64>) -> Result<Plan, ImageError> {
+    pub(super) fn plan(&mut self, wanted: &Wanted, limit: Option<u64>) -> Result<Plan, ImageError> {
         if self.index.images.contains_key(&wanted.digest) {
             self.index.name(&wanted.digest, &wanted.names);
             return Ok(None);

@@ -14,10 +14,10 @@ use rustix::process::{
     DumpableBehavior, Resource, Rlimit, chdir, fchdir, getegid, geteuid, pivot_root,
     set_dumpable_behavior, setrlimit,
 };
-use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs};
+use rustix::thread::{CapabilitySet, CapabilitySets, set_capabilities};
 
 use super::place::DEEPEST;
-use super::{Caps, UnpackError};
+use super::{Caps, UnpackError, calls};
 use crate::sys;
 
 const NAMESPACES: i32 = libc::CLONE_NEWUSER
@@ -50,7 +50,7 @@ pub(super) fn confine(folder: BorrowedFd<'_>, caps: Caps) -> Result<OwnedFd, Unp
     let none = CapabilitySet::empty();
     let none = CapabilitySets { effective: none, permitted: none, inheritable: none };
     set_capabilities(None, none).map_err(refused("giving up capabilities"))?;
-    set_no_new_privs(true).map_err(refused("no new privileges"))?;
+    calls::restrict()?;
     Ok(root)
 }
 

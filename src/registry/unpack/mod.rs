@@ -16,12 +16,13 @@
 //! |---|---|
 //! | here | the service's side: starts the process, feeds it, reads its report |
 //! | [`process`] | the process, from its start to its report |
-//! | [`confine`] | what it gives up before it reads |
+//! | [`confine`], [`calls`] | what it gives up before it reads |
 //! | [`stream`], [`decompress`] | gzip or zstd to the archive, counted and hashed |
 //! | [`archive`], [`pax`], [`sparse`], [`place`] | the archive to entries |
 //! | [`tree`], [`whiteout`], [`settle`] | entries to files |
 
 mod archive;
+mod calls;
 mod confine;
 mod decompress;
 mod pax;

@@ -58,7 +58,10 @@ impl Map {
                 next().ok_or_else(|| corrupt("a sparse file's map is malformed"))?;
             self.end = end;
             self.stored += length;
-            self.list.push((offset, length));
+            // An empty one at the end says where that is, as the header does.
+            if length > 0 {
+                self.list.push((offset, length));
+            }
         }
         if self.list.len() > MOST_EXTENTS {
             return Err(UnpackError::Unsupported("a sparse file has too many holes".into()));

@@ -372,6 +372,8 @@ pub(super) fn failed_at(doing: &'static str, place: &Place) -> impl FnOnce(Errno
 pub(super) fn failed(doing: &'static str) -> impl FnOnce(Errno) -> UnpackError {
     move |e| match e {
         Errno::NOSPC | Errno::DQUOT => UnpackError::NoSpace,
+        // Some file systems take less than the kernel does.
+        Errno::NAMETOOLONG => UnpackError::Unsupported("a name is too long here".into()),
         e => UnpackError::Failed(format!("{doing}: {e}")),
     }
 }

@@ -6,6 +6,8 @@ mod docker;
 mod oci;
 mod spool;
 mod tape;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::sync::Arc;

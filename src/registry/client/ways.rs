@@ -1,0 +1,174 @@
+//! The two ways to a registry: the one for everybody, and the one for those that the operator has
+//! named.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::Url;
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
+
+use super::fault::Fault;
+use super::guard::{self, PublicOnly};
+
+/// Connections that are kept to one host while nothing is asked.
+const IDLE_CONNECTIONS: usize = 4;
+
+pub(super) struct Ways {
+    /// To public addresses, through the environment's proxies.
+    open: reqwest::Client,
+    /// To any address, directly.
+    direct: reqwest::Client,
+    plain_http: Vec<String>,
+    private: Vec<String>,
+}
+
+impl Ways {
+    pub(super) fn new(
+        authorities: &[u8],
+        plain_http: Vec<String>,
+        private: Vec<String>,
+        connect: Duration,
+    ) -> Result<Self, String> {
+        let tls = tls(authorities)?;
+        let builder = || {
+            reqwest::Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .redirect(reqwest::redirect::Policy::none())
+                .connect_timeout(connect)
+                .pool_max_idle_per_host(IDLE_CONNECTIONS)
+                .user_agent(concat!("oncebox/", env!("CARGO_PKG_VERSION")))
+        };
+        let build = |builder: reqwest::ClientBuilder| {
+            builder.build().map_err(|error| format!("no client for registries: {error}"))
+        };
+        let public = PublicOnly { proxies: proxies(|name| std::env::var(name).ok()) };
+        let open = build(builder().dns_resolver(public))?;
+        let direct = build(builder().no_proxy())?;
+        Ok(Self { open, direct, plain_http, private })
+    }
+
+    /// The way to a URL, where a registry leads that is `trusted` to lead to private addresses.
+    pub(super) fn to(&self, url: &Url, trusted: bool) -> Result<&reqwest::Client, Fault> {
+        if trusted && self.is_private(url) {
+            return Ok(&self.direct);
+        }
+        match guard::literal(url) {
+            Some(address) if !guard::is_public(address) => Err(Fault::NotPublic),
+            _ => Ok(&self.open),
+        }
+    }
+
+    /// The operator has named this host and port as one that may be at a private address.
+    pub(super) fn is_private(&self, url: &Url) -> bool {
+        listed(&self.private, url)
+    }
+
+    /// The operator has named this host and port as one that is asked without TLS.
+    pub(super) fn is_plain(&self, url: &Url) -> bool {
+        listed(&self.plain_http, url)
+    }
+}
+
+/// Whether a list of `host[:port]` holds a URL's; without a port it is the scheme's own.
+fn listed(list: &[String], url: &Url) -> bool {
+    list.iter().any(|entry| {
+        let same = format!("{}://{}/", url.scheme(), super::site::host_of(entry));
+        Url::parse(&same).is_ok_and(|same| same.origin() == url.origin())
+    })
+}
+
+fn tls(authorities: &[u8]) -> Result<rustls::ClientConfig, String> {
+    let mut roots = rustls::RootCertStore::empty();
+    // A machine may have none at all; then those that the operator names are all there is.
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let mut read = 0;
+    for authority in CertificateDer::pem_slice_iter(authorities) {
+        let broken = |why: String| format!("certificate {} can't be read: {why}", read + 1);
+        let authority = authority.map_err(|error| broken(error.to_string()))?;
+        roots.add(authority).map_err(|error| broken(error.to_string()))?;
+        read += 1;
+    }
+    if read == 0 && !authorities.is_empty() {
+        return Err("there is no certificate in PEM in it".into());
+    }
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("no TLS: {error}"))?;
+    let mut config = config.with_root_certificates(roots).with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(config)
+}
+
+/// Hosts of the proxies that an environment names.
+fn proxies(variable: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let names = ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"];
+    let names = names.into_iter().flat_map(|name| [name.to_owned(), name.to_lowercase()]);
+    let hosts = names.filter_map(|name| {
+        let value = variable(&name)?;
+        let url = if value.contains("://") { value } else { format!("http://{value}") };
+        Url::parse(&url).ok()?.host_str().map(str::to_owned)
+    });
+    hosts.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use rstest::rstest;
+
+    use super::*;
+
+    #[rstest]
+    #[case("reg.example", "https://reg.example/v2/", true)]
+    #[case("reg.example", "https://REG.example:443/v2/", true)]
+    #[case("reg.example", "https://reg.example:5000/v2/", false)]
+    #[case("reg.example:5000", "https://reg.example:5000/", true)]
+    #[case("reg.example:5000", "http://reg.example:5000/", true)]
+    #[case("reg.example:5000", "https://reg.example/", false)]
+    #[case("reg.example", "https://a.reg.example/", false)]
+    #[case("127.0.0.1:5000", "http://127.1:5000/", true)]
+    #[case("[::1]:5000", "http://[::1]:5000/", true)]
+    #[case("docker.io", "https://registry-1.docker.io/", true)]
+    #[case("", "https://reg.example/", false)]
+    fn a_list_names_hosts_with_their_ports(
+        #[case] entry: &str,
+        #[case] url: &str,
+        #[case] same: bool,
+    ) {
+        assert_eq!(listed(&[entry.into()], &url.parse().unwrap()), same);
+    }
+
+    #[test]
+    fn only_what_the_operator_names_is_private() {
+        let private = vec!["10.0.0.1:5000".into(), "127.0.0.1:5000".into()];
+        let ways = Ways::new(b"", vec![], private, Duration::from_secs(1)).unwrap();
+        let way = |url: &str, trusted| ways.to(&url.parse().unwrap(), trusted).is_ok();
+        assert!(way("https://10.0.0.1:5000/v2/", true));
+        assert!(way("https://8.8.8.8/v2/", false));
+        // A stranger's registry may not lead to where the operator's own are.
+        assert!(!way("https://10.0.0.1:5000/v2/", false));
+        for other in ["10.0.0.1:22", "10.0.0.1", "10.0.0.2:5000", "169.254.169.254", "[::1]:5000"] {
+            assert!(!way(&format!("https://{other}/v2/"), true), "{other}");
+        }
+    }
+
+    #[test]
+    fn proxies_are_read_as_they_are_written() {
+        let variable = |name: &str| match name {
+            "HTTPS_PROXY" => Some("http://user:secret@proxy.corp:3128".into()),
+            "http_proxy" => Some("10.0.0.9:3128".into()),
+            _ => None,
+        };
+        assert_eq!(proxies(variable), ["proxy.corp", "10.0.0.9"]);
+    }
+
+    #[test]
+    fn an_authority_is_a_certificate() {
+        let error = |pem: &[u8]| tls(pem).unwrap_err();
+        assert!(error(b"hello").contains("no certificate in PEM"));
+        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        assert!(error(broken).contains("certificate 1 can't be read"));
+        assert!(tls(b"").is_ok());
+    }
+}
