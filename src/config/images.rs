@@ -93,7 +93,9 @@ fn without_credentials(text: &str) -> Option<String> {
     };
     let entry = |entry: &str| {
         let at = entry.match_indices('@').map(|(at, _)| at + 1);
-        at.filter(|at| !is_digest(&entry[*at..])).next_back().map(|at| format!("…@{}", &entry[at..]))
+        at.filter(|at| !is_digest(&entry[*at..]))
+            .next_back()
+            .map(|at| format!("…@{}", &entry[at..]))
     };
     // A password may hold a comma, and then its first part can't be told from a name.
     text.contains('@').then(|| text.split(',').find_map(entry)).flatten()

@@ -1,5 +1,6 @@
 //! An engine's images without a service, for whoever looks after them by hand.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -58,8 +59,17 @@ impl Begun {
             EngineChoice::Auto => Native::ToProve(Launched::now(&settings, owner)),
         };
         if let Some((uid, gid)) = owner {
+            let was = login(&settings).is_some();
             privileges::become_user(&User::Ids { uid, gid })?;
-            forget_what_is_closed(&mut settings);
+            // What is closed to its new user is as good as absent.
+            if login(&settings).is_none() {
+                settings.images.credentials.docker_config = None;
+                if was && !named.is_empty() {
+                    eprintln!(
+                        "oncebox: user {uid} can't read what `docker login` left; REGISTRY_AUTH_FILE names credentials"
+                    );
+                }
+            }
         }
         Ok(Self { settings, native })
     }
@@ -113,20 +123,10 @@ fn owner_of(folder: &Path) -> Option<(u32, u32)> {
     (metadata.uid() != 0).then(|| (metadata.uid(), metadata.gid()))
 }
 
-/// Root's own Docker configuration is closed to others, and then as good as absent.
-fn forget_what_is_closed(settings: &mut Settings) {
-    let credentials = &mut settings.images.credentials;
-    if let Some(folder) = &credentials.docker_config
-        && let Err(e) = std::fs::metadata(folder.join("config.json"))
-        && e.kind() == std::io::ErrorKind::PermissionDenied
-    {
-        eprintln!(
-            "oncebox: credentials in {} can't be read by the store's owner; REGISTRY_AUTH_FILE \
-             names others",
-            folder.display()
-        );
-        credentials.docker_config = None;
-    }
+/// What `docker login` left, where this process can read it.
+fn login(settings: &Settings) -> Option<File> {
+    let folder = settings.images.credentials.docker_config.as_ref()?;
+    File::open(folder.join("config.json")).ok()
 }
 
 async fn works(spawner: Result<crate::engine::native::Spawner, EngineError>) -> Result<(), String> {
