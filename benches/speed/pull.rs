@@ -94,8 +94,7 @@ fn pull(registry: &SocketAddr, image: &str, store: &Path) -> (f64, u64) {
 fn found(store: &Path, image: &str, rounds: u32) -> f64 {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let options =
-            StoreOptions { path: store.to_owned(), size_limit: None, max_image: 1 << 40 };
+        let options = StoreOptions { path: store.to_owned(), size_limit: None, max_image: 1 << 40 };
         let store = Store::open(options, None).expect("a store");
         let images = Images::new(store, Policy::default(), PullOptions::default(), Arc::default());
         let reference: Reference = image.parse().expect("a reference");
