@@ -92,10 +92,8 @@ fn without_credentials(text: &str) -> Option<String> {
         ["sha256:", "sha384:", "sha512:"].iter().any(|name| rest.starts_with(name)) || rest == "*"
     };
     let entry = |entry: &str| {
-        let at = entry.match_indices('@').map(|(at, _)| at + 1);
-        at.filter(|at| !is_digest(&entry[*at..]))
-            .next_back()
-            .map(|at| format!("…@{}", &entry[at..]))
+        let mut at = entry.match_indices('@').map(|(at, _)| at + 1);
+        at.rfind(|at| !is_digest(&entry[*at..])).map(|at| format!("…@{}", &entry[at..]))
     };
     // A password may hold a comma, and then its first part can't be told from a name.
     text.contains('@').then(|| text.split(',').find_map(entry)).flatten()

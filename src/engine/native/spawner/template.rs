@@ -7,10 +7,11 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, open};
 use rustix::mount::{
     MountFlags, MountPropagationFlags, UnmountFlags, mount, mount_bind, mount_bind_recursive,
     mount_change, mount_remount, unmount,
@@ -58,12 +59,18 @@ pub fn enter(privilege: Privilege, layers: Option<&Path>) -> io::Result<Vec<&'st
         |what: &'static str| move |e: io::Error| io::Error::new(e.kind(), format!("{what}: {e}"));
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(|e| at("private mounts")(e.into()))?;
-    // Every machine has one, and nothing in it is needed here.
+    let open_layers = |path: &Path| {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        open(path, flags, Mode::empty()).map_err(|e| at("the store's layers")(e.into()))
+    };
+    // The store may be in the folder that is covered next.
+    let layers = layers.map(open_layers).transpose()?;
+    // Every machine has one, and nothing else in it is needed here.
     let base = "/tmp";
     mount("oncebox", base, "tmpfs", MountFlags::NOSUID, Some(c"mode=755,size=16m"))
         .map_err(|e| at("template tmpfs")(e.into()))?;
     let view = Path::new(base);
-    let programs = build(view, privilege, layers).map_err(at("template"))?;
+    let programs = build(view, privilege, layers.as_ref()).map_err(at("template"))?;
     chdir(view).map_err(|e| at("chdir")(e.into()))?;
     pivot_root(".", ".").map_err(|e| at("pivot_root")(e.into()))?;
     unmount(".", UnmountFlags::DETACH).map_err(|e| at("detach the machine's root")(e.into()))?;
@@ -74,7 +81,7 @@ pub fn enter(privilege: Privilege, layers: Option<&Path>) -> io::Result<Vec<&'st
 fn build(
     view: &Path,
     privilege: Privilege,
-    layers: Option<&Path>,
+    layers: Option<&OwnedFd>,
 ) -> io::Result<Vec<&'static str>> {
     for place in [TEMPLATE, EMPTY, ROOT, HOST, DEV, BASE, LAYERS] {
         directory(view, place)?;
@@ -91,7 +98,8 @@ fn build(
     devices(&root.join("dev"), privilege)?;
     base(&view.join(&BASE[1..]), privilege)?;
     if let Some(layers) = layers {
-        bind_read_only(layers, &view.join(&LAYERS[1..]))?;
+        let layers = format!("/proc/self/fd/{}", layers.as_raw_fd());
+        bind_read_only(Path::new(&layers), &view.join(&LAYERS[1..]))?;
     }
     if privilege == Privilege::User {
         // The kernel lets a user namespace mount a /proc only where it sees a whole one already.
