@@ -74,6 +74,7 @@ fn arg(key: &'static Key) -> Arg {
         .long(key.flag())
         .value_name(key.value)
         .help(format!("{}{default}", key.help))
+        .help_heading("Settings")
         .action(ArgAction::Set)
         .global(true);
     // A switch may go without its value.

@@ -5,9 +5,9 @@
 //!
 //! | Module | What is there |
 //! |---|---|
-//! | [`cli`] | arguments to subcommand to exit code |
+//! | [`cli`] | arguments to subcommand to exit code; images looked after by hand |
 //! | [`config`] | settings: default < file < environment < flag, validated, each with its origin |
-//! | [`startup`] | the composition root: settings to engine, executor, HTTP; the order of stopping |
+//! | [`startup`] | the composition root: settings to engine, images, executor, HTTP; the order of stopping |
 //! | [`api`] | the door: translates HTTP, decides nothing about execution |
 //! | [`execution`] | the life of one script: permit, container, run, outcome |
 //! | [`pool`] | containers made ahead, up to an interpreter that waits for its program |

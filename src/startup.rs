@@ -184,7 +184,7 @@ impl Application {
                 image: chosen.image.to_string(),
                 canary: Canary { passed: true, seconds: chosen.canary.as_secs_f64() },
             },
-            names: settings.images.operators_policy(),
+            naming: settings.images.naming(),
             pulls: Arc::new(Semaphore::new(MOST_PULLS)),
             max_body: settings.max_body,
             cancel: CancellationToken::new(),

@@ -96,6 +96,18 @@ pub fn duplicate_onto(from: BorrowedFd<'_>, to: RawFd) -> io::Result<()> {
     check(unsafe { libc::dup2(from.as_raw_fd(), to) })
 }
 
+/// Closes everything but standard input, output and error (close_range(2)). For a process that has
+/// just begun and has opened nothing itself yet.
+///
+/// # Errors
+/// What the kernel says.
+pub fn close_inherited() -> io::Result<()> {
+    // SAFETY: takes three integers. What is open above 2 was left by another program, so nothing
+    // in this process owns it.
+    let closed = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+    if closed == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Sets the loopback interface of this network namespace up (netdevice(7)).
 ///
 /// # Errors

@@ -3,20 +3,26 @@
 pub(crate) mod document;
 mod follow;
 
+use std::time::{Duration, Instant};
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{Accept, CACHE_CONTROL, Header, Quality};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
+use tokio::time::sleep;
 
 use super::dto::PullRequest;
 use super::execute::Encoding;
 use super::request_id::RequestId;
 use super::{Door, Problem, body};
-use crate::registry::{Image, Pull, Reference};
+use crate::registry::{Image, ImageErrorKind, Pull, Reference};
 use document::{DetailsDocument, ImageDocument, Images, PulledDocument, RemovedDocument};
 use follow::Follower;
 
+/// For what waits of an image to leave it.
+const LEAVING: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(20);
 /// Where a reference stands in an address.
 const PREFIX: &str = "/images/";
 
@@ -46,9 +52,24 @@ pub(super) async fn remove(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, Problem> {
     let reference = addressed(&request, &door)?;
-    let removed = door.executor.registry().images().remove(&reference).await;
-    let removed = removed.map_err(|e| unaddressed(e.into()))?;
-    Ok(HttpResponse::Ok().json(RemovedDocument::from(removed)))
+    let images = door.executor.registry().images();
+    let pool = door.executor.pool();
+    let began = Instant::now();
+    loop {
+        // What waits ahead of requests holds nobody's image up.
+        if let Ok(Image { digest: Some(digest), .. }) = images.find(&reference).await {
+            pool.discard(&digest);
+        }
+        match images.remove(&reference).await {
+            Err(e) if e.kind == ImageErrorKind::InUse && began.elapsed() < LEAVING => {
+                sleep(LOOK).await;
+            }
+            removed => {
+                let removed = removed.map_err(|e| unaddressed(e.into()))?;
+                return Ok(HttpResponse::Ok().json(RemovedDocument::from(removed)));
+            }
+        }
+    }
 }
 
 /// Pulls an image whether it is here or not. A client that leaves loses its interest in the pull.
@@ -102,7 +123,7 @@ fn addressed(request: &HttpRequest, door: &Door) -> Result<Reference, Problem> {
     let text = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let text = percent_decode_str(text).decode_utf8().map_err(|e| invalid(e.to_string()))?;
     let reference = text.parse::<Reference>().map_err(|e| invalid(e.to_string()))?;
-    Ok(door.names.allow(&reference)?)
+    door.naming.whole(&reference).map_err(|e| invalid(e.to_string()))
 }
 
 /// The address is no field of a body.

@@ -27,15 +27,15 @@ pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
 
+use crate::config::Naming;
 use crate::execution::Executor;
-use crate::registry::Policy;
 
 /// What the handlers share.
 pub struct Door {
     pub executor: Arc<Executor>,
     pub readiness: Readiness,
-    /// Under which a name without a registry becomes one of the operator's, and nothing is forbidden.
-    pub names: Policy,
+    /// What the names of images in addresses mean.
+    pub naming: Naming,
     /// A place for each client that waits for a pull.
     pub pulls: Arc<Semaphore>,
     /// Bytes of a request's body.

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Canary, Door, Readiness};
+use crate::config::Naming;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
@@ -19,7 +20,7 @@ use crate::execution::admission::AdmissionOptions;
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
 use crate::registry::testing::{image, registry};
-use crate::registry::{ImageError, Policy, Reference, Registry};
+use crate::registry::{ImageError, Reference, Registry};
 
 /// Its guests know four scripts: `hang` runs until it is stopped, `break` loses the container,
 /// `panic` makes the engine panic, and every other one is printed.
@@ -124,7 +125,7 @@ pub(crate) fn door(engine: Arc<Stage>) -> Door {
             image: "host".into(),
             canary: Canary { passed: true, seconds: 0.001 },
         },
-        names: Policy::default(),
+        naming: Naming::default(),
         pulls: Arc::new(Semaphore::new(1)),
         max_body: 4096,
         cancel: CancellationToken::new(),

@@ -5,8 +5,8 @@ mod progress;
 mod table;
 
 use std::fmt::Write as _;
-use std::io::{IsTerminal, Write as _, stdin, stdout};
-use std::path::PathBuf;
+use std::io::{self, IsTerminal, Write as _, stdin, stdout};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
@@ -103,6 +103,16 @@ impl Task {
     }
 }
 
+impl Task {
+    /// The images that a registry is to be asked for.
+    fn pulled(&self) -> &[Reference] {
+        match self {
+            Self::Pull(references) => references,
+            _ => &[],
+        }
+    }
+}
+
 /// Does what the arguments say.
 pub(super) fn run(settings: &Settings, matches: &ArgMatches) -> ExitCode {
     // Bars and lines of their own say how it goes on.
@@ -114,7 +124,7 @@ pub(super) fn run(settings: &Settings, matches: &ArgMatches) -> ExitCode {
         );
         return ExitCode::from(2);
     }
-    let done = Begun::now(settings).and_then(|begun| {
+    let done = Begun::now(settings, task.pulled()).and_then(|begun| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
         let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
         runtime.block_on(async {
@@ -159,7 +169,7 @@ async fn perform(offline: &Offline, task: Task) -> Result<(), String> {
         }
         Task::Pull(references) => {
             each(references, async |reference| {
-                let pull = offline.registry.pull(&reference);
+                let pull = offline.registry.pull_named(&offline.name(&reference)?);
                 let image = watched(pull.progress, pull.outcome).await.map_err(why)?;
                 say(&line(&image));
                 Ok(())
@@ -185,7 +195,7 @@ async fn perform(offline: &Offline, task: Task) -> Result<(), String> {
 impl Offline {
     /// A name as requests would mean it.
     fn name(&self, reference: &Reference) -> Result<Reference, String> {
-        self.names.allow(reference).map_err(why)
+        self.naming.whole(reference).map_err(|e| e.to_string())
     }
 }
 
@@ -217,13 +227,32 @@ async fn import(
                 .into(),
         );
     };
+    if let ImportSource::File(path) = &source
+        && let Err(e) = std::fs::File::open(path)
+    {
+        return Err(unreadable(path, &e));
+    }
     let progress = Progress::default();
     let tag = tag.map(|tag| offline.name(&tag)).transpose()?;
-    let images = watched(progress.watch(), store.import(source, tag, &progress)).await;
-    for image in images.map_err(why)? {
-        say(&line(&image));
+    let work = store.import(source, tag.clone(), &progress);
+    for image in watched(progress.watch(), work).await.map_err(why)? {
+        let reference = tag.as_ref().unwrap_or(&image.reference).clone();
+        say(&line(&Image { reference, ..image }));
     }
     Ok(())
+}
+
+/// Root may have become somebody else by now.
+fn unreadable(path: &Path, error: &io::Error) -> String {
+    let shown = path.display();
+    let hint = match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let uid = rustix::process::geteuid().as_raw();
+            format!(" by user {uid}; pipe it in: oncebox image import - <{shown}")
+        }
+        _ => format!(": {error}"),
+    };
+    format!("{shown} can't be read{hint}")
 }
 
 /// Shows how far something has come until it is done.
@@ -339,6 +368,14 @@ mod tests {
         };
         assert_eq!(removal(&removed), "untagged a:1\ndeleted sha256:00\nfreed 7.34 MB\n");
         assert_eq!(removal(&Removed::default()), "freed 0 B\n");
+    }
+
+    #[test]
+    fn an_archive_that_is_closed_to_the_store_s_owner_can_be_piped_in() {
+        let told = |kind: io::ErrorKind| unreadable(Path::new("a.tar"), &kind.into());
+        let closed = told(io::ErrorKind::PermissionDenied);
+        assert!(closed.contains("oncebox image import - <a.tar"), "{closed}");
+        assert_eq!(told(io::ErrorKind::NotFound), "a.tar can't be read: entity not found");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Images: which may be run, how registries are reached, and where this service keeps what it pulls.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -9,7 +10,9 @@ use super::{Machine, SettingsError, seconds, size};
 use crate::pool::Floor;
 use crate::registry::client::ClientOptions;
 use crate::registry::store::StoreOptions;
-use crate::registry::{CredentialFiles, Credentials, Policy, PullOptions, Reference};
+use crate::registry::{
+    CredentialFiles, Credentials, InvalidReference, Policy, PullOptions, Reference, RegistryPrefix,
+};
 
 /// Everything about images but their use.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,15 +41,26 @@ impl ImageSettings {
         }
     }
 
-    /// A policy that forbids nothing, for what the operator names: only a name without a registry
-    /// becomes one at `CUSTOM_IMAGE_REGISTRY`.
+    /// How images are named here.
     #[must_use]
-    pub fn operators_policy(&self) -> Policy {
-        Policy {
-            custom_registry: self.policy.custom_registry.clone(),
-            plain_http: self.policy.plain_http.clone(),
-            ..Policy::default()
-        }
+    pub fn naming(&self) -> Naming {
+        Naming(self.policy.custom_registry.clone())
+    }
+}
+
+/// What a name without a registry means: one at `CUSTOM_IMAGE_REGISTRY`, where there is that. No
+/// other rule is asked.
+#[derive(Debug, Clone, Default)]
+pub struct Naming(pub Option<RegistryPrefix>);
+
+impl Naming {
+    /// The whole name.
+    ///
+    /// # Errors
+    /// When it gets too long.
+    pub fn whole(&self, reference: &Reference) -> Result<Reference, InvalidReference> {
+        let prefix = self.0.as_ref();
+        prefix.map_or_else(|| Ok(reference.clone()), |prefix| reference.with_registry(prefix))
     }
 }
 
@@ -78,8 +92,8 @@ fn without_credentials(text: &str) -> Option<String> {
         ["sha256:", "sha384:", "sha512:"].iter().any(|name| rest.starts_with(name)) || rest == "*"
     };
     let entry = |entry: &str| {
-        let at = entry.match_indices('@').map(|(at, _)| at + 1);
-        at.filter(|at| !is_digest(&entry[*at..])).last().map(|at| format!("…@{}", &entry[at..]))
+        let mut at = entry.match_indices('@').map(|(at, _)| at + 1);
+        at.rfind(|at| !is_digest(&entry[*at..])).map(|at| format!("…@{}", &entry[at..]))
     };
     // A password may hold a comma, and then its first part can't be told from a name.
     text.contains('@').then(|| text.split(',').find_map(entry)).flatten()
@@ -122,14 +136,15 @@ pub(super) fn images(
         },
         store: store(values)?,
     };
-    let named = images.operators_policy();
+    let naming = images.naming();
     for floor in floors.iter_mut() {
-        floor.image =
-            named.allow(&floor.image).map_err(|e| values.refused("custom_pools", &e.detail))?;
+        let whole = naming.whole(&floor.image);
+        floor.image = whole.map_err(|e| values.refused("custom_pools", &e.to_string()))?;
     }
-    let operators = base.into_iter().chain(floors.iter().map(|floor| &floor.image));
-    images.policy.named = operators.clone().cloned().collect();
-    images.private = private(values, &images.policy, operators);
+    let named = base.into_iter().chain(floors.iter().map(|floor| &floor.image));
+    images.policy.named = named.cloned().collect();
+    let known: BTreeSet<_> = images.policy.known_registries().map(str::to_owned).collect();
+    images.private = known.into_iter().collect();
     Ok(images)
 }
 
@@ -165,27 +180,6 @@ fn store(values: &Values) -> Result<Option<StoreOptions>, SettingsError> {
         .need("max_image_size", |text| size(text).and_then(|bytes| above_zero(bytes > 0, bytes)))?;
     let path = values.get("image_store", folder)?;
     Ok(path.map(|path| StoreOptions { path, size_limit, max_image }))
-}
-
-/// The registries that the operator names, without those that only a pattern covers.
-fn private<'a>(
-    values: &Values,
-    policy: &Policy,
-    images: impl Iterator<Item = &'a Reference>,
-) -> Vec<String> {
-    let trusted = values.text("trusted_registries").unwrap_or_default();
-    let custom = values.text("custom_image_registry").unwrap_or_default();
-    let custom = custom.split('/').next().unwrap_or_default();
-    let mut hosts: Vec<String> = entries(&trusted)
-        .chain([custom])
-        .filter_map(|name| host(name).ok())
-        .chain(policy.plain_http.iter().cloned())
-        .chain(images.map(|image| image.registry().to_owned()))
-        .filter(|host| !host.is_empty())
-        .collect();
-    hosts.sort();
-    hosts.dedup();
-    hosts
 }
 
 fn entries(text: &str) -> impl Iterator<Item = &str> {

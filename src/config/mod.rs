@@ -13,7 +13,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use error::{Origin, SettingsError};
-pub use images::ImageSettings;
+pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;

@@ -63,7 +63,7 @@ fn a_flag_beats_the_environment_and_that_the_file() {
 
 #[test]
 fn every_setting_reaches_its_place() {
-    let settings = load(
+    let mut settings = load(
         "",
         "HOST=0.0.0.0\nALLOW_ANONYMOUS=true\nENGINE=docker\nDOCKER_HOST=tcp://d:1\nRUNTIME=runsc\n\
          USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
@@ -79,6 +79,10 @@ fn every_setting_reaches_its_place() {
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
     .expect("valid");
+    // Their insides are many pages.
+    let allowed = settings.images.policy.allowed_images.take().expect("patterns");
+    let patterns = ["python:3.*", "own.example:5000/**"];
+    assert_eq!(allowed, patterns.map(|pattern| pattern.parse().expect("a pattern")));
     insta::assert_debug_snapshot!(settings);
 }
 

@@ -2,6 +2,7 @@
 
 pub mod admission;
 mod ahead;
+mod arrival;
 mod job;
 pub mod language;
 pub mod limits;
@@ -16,14 +17,16 @@ mod text;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::engine::{Engine, EngineError, Job, RunEnd, RunError};
 use crate::pool::{Floor, Need, Pool, Taken};
-use crate::registry::{Image, ImageError, ImageErrorKind, Reference, Registry, quoted};
+use crate::registry::{ImageError, ImageErrorKind, Reference, Registry, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions, Caller};
+use arrival::Arrived;
 use limits::Ceilings;
 use outcome::{Outcome, Timings};
 use output::Output;
@@ -38,6 +41,8 @@ pub struct Executor {
     base_image: Reference,
     ceilings: Ceilings,
     admission: Admission,
+    /// Places for requests whose image is being pulled.
+    pulling: Semaphore,
     metrics: Arc<Metrics>,
 }
 
@@ -92,7 +97,9 @@ impl Executor {
         admission: AdmissionOptions,
         metrics: Arc<Metrics>,
     ) -> Self {
-        Self { pool, base_image, ceilings, admission: Admission::new(admission), metrics }
+        let pulling = Semaphore::new(admission.max_concurrent + admission.queue_limit);
+        let admission = Admission::new(admission);
+        Self { pool, base_image, ceilings, admission, pulling, metrics }
     }
 
     /// Where its containers come from.
@@ -148,11 +155,8 @@ impl Executor {
         let limits = self.ceilings.hold(&execution.limits)?;
         limits.hold_payload(&execution)?;
 
-        let arrived = Instant::now();
-        let permit = unless(cancel, self.admission.enter(caller)).await??;
-        let admitted = Instant::now();
-        self.metrics.phase(Phase::Queued, admitted - arrived);
-        let image = unless(cancel, self.image(&execution)).await??;
+        let began = Instant::now();
+        let Arrived { permit, image, queued } = self.arrive(&execution, caller, cancel).await?;
         let job = job::compose(&execution, &image, &limits)?;
         let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
         let Ran { prepared, running, end, output } = self
@@ -163,8 +167,8 @@ impl Executor {
         drop(permit);
 
         let timings = Timings {
-            queued: admitted - arrived,
-            prepared: prepared - admitted,
+            queued,
+            prepared: (prepared - began).saturating_sub(queued),
             ran: prepared.elapsed(),
         };
         self.metrics.phase(Phase::Prepared, timings.prepared);
@@ -173,14 +177,6 @@ impl Executor {
         let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
         running.ended(outcome.status);
         Ok(outcome)
-    }
-
-    /// The image that the request names, under the operator's policy, or else the operator's own.
-    async fn image(&self, execution: &Execution) -> Result<Image, ImageError> {
-        match &execution.image {
-            Some(reference) => self.registry().requested(reference, execution.pull_policy).await,
-            None => self.registry().named(&self.base_image).await,
-        }
     }
 
     /// Runs a job in a container of its own. A container that is lost before anything of the script

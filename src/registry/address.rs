@@ -64,6 +64,11 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 /// for documentation. An IPv4 address in IPv6 clothes is none of it.
 fn is_public_v6(address: Ipv6Addr) -> bool {
     match address.segments() {
+        // On networks without IPv4 everything is there (NAT64), and what is behind it counts.
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+            let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
+            is_public_v4(Ipv4Addr::new(a, b, c, d))
+        }
         // Protocol assignments with Teredo; documentation, both; 6to4.
         [0x2001, 0..=0x01ff, ..] | [0x2001, 0x0db8, ..] | [0x2002, ..] => false,
         [0x3fff, 0..=0x0fff, ..] => false,
@@ -150,6 +155,7 @@ mod tests {
     #[case("223.255.255.255")]
     #[case("[2606:4700::1]:5000")]
     #[case("[2a00::1]")]
+    #[case("[64:ff9b::808:808]")]
     #[case("internal.example")]
     #[case("localhost.example")]
     #[case("0x7f.1.example")]

@@ -1,6 +1,7 @@
 //! Images played by a test.
 
 mod scripted;
+pub(crate) mod shelf;
 
 use std::sync::Arc;
 

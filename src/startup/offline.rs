@@ -1,16 +1,17 @@
 //! An engine's images without a service, for whoever looks after them by hand.
 
+use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::{Launched, choose, images, launch, privileges};
-use crate::config::{EngineChoice, Settings, User};
+use crate::config::{EngineChoice, Naming, Settings, User};
 use crate::engine::docker::DockerEngine;
 use crate::engine::native::NativeEngine;
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::registry::store::{Store, StoreOptions};
-use crate::registry::{Images, Policy, Registry};
+use crate::registry::{Images, Reference, Registry};
 use crate::telemetry::metrics::Metrics;
 
 /// The images of one engine.
@@ -18,10 +19,9 @@ pub(crate) struct Offline {
     pub(crate) engine: EngineName,
     /// Why it is this one; `None` where it was named.
     pub(crate) reason: Option<String>,
-    /// Under no policy: what the operator asks for by hand, the operator's rules don't forbid.
     pub(crate) registry: Registry,
-    /// That policy: it gives a name without a registry the operator's.
-    pub(crate) names: Policy,
+    /// What names mean here.
+    pub(crate) naming: Naming,
     /// The native engine's own place for them.
     pub(crate) store: Option<Arc<Store>>,
     daemon: Option<Arc<DockerEngine>>,
@@ -45,11 +45,13 @@ enum Native {
 impl Begun {
     /// Becomes whom the store belongs to, where this is root and that is somebody else: what root
     /// would leave there, the service could not touch. To be called while there is one thread.
+    /// `named` are images that the operator wants to have, whose registries may be private then.
     ///
     /// # Errors
     /// A sentence, when that can't be done.
-    pub(crate) fn now(settings: &Settings) -> Result<Self, String> {
+    pub(crate) fn now(settings: &Settings, named: &[Reference]) -> Result<Self, String> {
         let mut settings = settings.clone();
+        settings.images.private.extend(named.iter().map(|image| image.registry().to_owned()));
         let owner = owner(&settings)?;
         let native = match settings.engine {
             EngineChoice::Docker => Native::Not,
@@ -57,8 +59,17 @@ impl Begun {
             EngineChoice::Auto => Native::ToProve(Launched::now(&settings, owner)),
         };
         if let Some((uid, gid)) = owner {
+            let was = login(&settings).is_some();
             privileges::become_user(&User::Ids { uid, gid })?;
-            forget_what_is_closed(&mut settings);
+            // What is closed to its new user is as good as absent.
+            if login(&settings).is_none() {
+                settings.images.credentials.docker_config = None;
+                if was && !named.is_empty() {
+                    eprintln!(
+                        "oncebox: user {uid} can't read what `docker login` left; REGISTRY_AUTH_FILE names credentials"
+                    );
+                }
+            }
         }
         Ok(Self { settings, native })
     }
@@ -112,20 +123,10 @@ fn owner_of(folder: &Path) -> Option<(u32, u32)> {
     (metadata.uid() != 0).then(|| (metadata.uid(), metadata.gid()))
 }
 
-/// Root's own Docker configuration is closed to others, and then as good as absent.
-fn forget_what_is_closed(settings: &mut Settings) {
-    let credentials = &mut settings.images.credentials;
-    if let Some(folder) = &credentials.docker_config
-        && let Err(e) = std::fs::metadata(folder.join("config.json"))
-        && e.kind() == std::io::ErrorKind::PermissionDenied
-    {
-        eprintln!(
-            "oncebox: credentials in {} can't be read by the store's owner; REGISTRY_AUTH_FILE \
-             names others",
-            folder.display()
-        );
-        credentials.docker_config = None;
-    }
+/// What `docker login` left, where this process can read it.
+fn login(settings: &Settings) -> Option<File> {
+    let folder = settings.images.credentials.docker_config.as_ref()?;
+    File::open(folder.join("config.json")).ok()
 }
 
 async fn works(spawner: Result<crate::engine::native::Spawner, EngineError>) -> Result<(), String> {
@@ -142,8 +143,8 @@ fn of_the_store(
 ) -> Result<Offline, String> {
     let store = Store::open(prepared?, Some(images::client(settings)?))?;
     let registry = registry(settings, store.clone(), Arc::default());
-    let (names, engine) = (settings.images.operators_policy(), EngineName::Native);
-    Ok(Offline { engine, reason, registry, names, store: Some(store), daemon: None })
+    let (naming, engine) = (settings.images.naming(), EngineName::Native);
+    Ok(Offline { engine, reason, registry, naming, store: Some(store), daemon: None })
 }
 
 async fn docker(settings: &Settings, reason: Option<String>) -> Result<Offline, String> {
@@ -151,12 +152,12 @@ async fn docker(settings: &Settings, reason: Option<String>) -> Result<Offline, 
     let starting = DockerEngine::start(choose::docker_options(settings), Arc::clone(&metrics));
     let daemon = choose::within(starting).await.map_err(choose::why)?;
     let registry = registry(settings, daemon.images(), metrics);
-    let (names, engine) = (settings.images.operators_policy(), EngineName::Docker);
-    Ok(Offline { engine, reason, registry, names, store: None, daemon: Some(daemon) })
+    let (naming, engine) = (settings.images.naming(), EngineName::Docker);
+    Ok(Offline { engine, reason, registry, naming, store: None, daemon: Some(daemon) })
 }
 
 fn registry(settings: &Settings, images: Arc<dyn Images>, metrics: Arc<Metrics>) -> Registry {
-    Registry::new(images, settings.images.operators_policy(), settings.images.pull, metrics)
+    Registry::new(images, settings.images.policy.clone(), settings.images.pull, metrics)
 }
 
 #[cfg(test)]

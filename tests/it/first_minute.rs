@@ -7,17 +7,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::support::images::{Archive, Image, Packing};
 use crate::support::service::oncebox;
 use crate::support::{Engine, Shared, until};
 
-/// The commands of the README's code blocks marked `first-minute`, as in "```sh first-minute".
-fn readme_commands() -> Vec<String> {
+/// The commands of the README's code blocks with this mark, as in "```sh first-minute".
+fn readme_commands(mark: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
         .expect("README.md");
     let mut commands = Vec::new();
     let mut lines = readme.lines();
     while let Some(line) = lines.next() {
-        if !(line.starts_with("```") && line.contains("first-minute")) {
+        if !(line.starts_with("```") && line.ends_with(mark)) {
             continue;
         }
         let block: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
@@ -34,7 +35,7 @@ fn readme_commands() -> Vec<String> {
 /// start the service have been carried out by then.
 fn the_readme_s_commands_work(engine: Engine) {
     let service = Shared::get(engine);
-    let commands = readme_commands();
+    let commands = readme_commands("first-minute");
     let (started, typed): (Vec<_>, Vec<_>) =
         commands.iter().partition(|command| command.starts_with("cargo run"));
     assert!(
@@ -51,6 +52,36 @@ fn the_readme_s_commands_work(engine: Engine) {
             let answer: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
             assert_eq!(answer["status"], "completed", "{command}: {answer}");
         }
+        if command.contains("/images") {
+            let answer: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
+            assert!(answer["images"].is_array(), "{command}: {answer}");
+        }
+    }
+}
+
+/// What the README says about images by hand, one command after the other, where there is an
+/// `app.tar`.
+fn the_readme_s_image_commands_work(engine: Engine) {
+    let folder = tempfile::Builder::new().prefix("oncebox-it-readme-").tempdir().expect("a folder");
+    let app = Image::new([Archive::new().file("app", 0o755, "an app").packed(Packing::Plain)]);
+    std::fs::write(folder.path().join("app.tar"), app.docker_archive("app:1")).expect("a file");
+    let commands = readme_commands("images");
+    assert!(commands.len() >= 5, "README.md says little of images: {commands:?}");
+    let mut said = String::new();
+    for command in commands {
+        let args = command.strip_prefix("oncebox image ").expect("a command of the image's");
+        let output = oncebox("image", engine)
+            .args(args.split_whitespace())
+            .env("IMAGE_STORE", folder.path().join("store"))
+            .current_dir(folder.path())
+            .output()
+            .expect("it runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command}: {stderr}");
+        said.push_str(&String::from_utf8_lossy(&output.stdout));
+    }
+    for told in ["REFERENCE", "app:1", "app:2", "untagged app:1", "deleted sha256:", "freed"] {
+        assert!(said.contains(told), "nothing of {told}:\n{said}");
     }
 }
 
@@ -124,6 +155,20 @@ fn a_bad_setting_is_refused(engine: Engine) {
         ("LOG_LEVEL", "loud"),
         ("BASE_IMAGE", "UPPER//case"),
         ("MAX_CONCURRENT", "0"),
+        ("CUSTOM_IMAGE_REGISTRY", "https://registry.example"),
+        ("CUSTOM_IMAGE_PULL_TIMEOUT", "0"),
+        ("CUSTOM_IMAGE_PULL_RETRIES", "some"),
+        ("TRUSTED_REGISTRIES", "registry.example/team"),
+        ("ALLOWED_IMAGES", "two words"),
+        ("REQUIRE_PINNED", "yes"),
+        ("PULL_POLICY", "sometimes"),
+        ("INSECURE_REGISTRIES", "http://registry.example"),
+        ("REGISTRY_CA", "/nowhere/ca.pem"),
+        ("REGISTRY_AUTH_FILE", "/nowhere/config.json"),
+        ("DOCKER_CONFIG", "docker"),
+        ("IMAGE_STORE", "images"),
+        ("IMAGE_STORE_SIZE", "lots"),
+        ("MAX_IMAGE_SIZE", "0"),
     ] {
         let said = refused_start(engine, &[(key, value)], &[]);
         for told in [key, value, "environment"] {
@@ -132,6 +177,16 @@ fn a_bad_setting_is_refused(engine: Engine) {
     }
     let said = refused_start(engine, &[], &["--timeout", "soon"]);
     assert!(said.contains("timeout") && said.contains("soon"), "{said}");
+}
+
+/// Credentials are refused where they would end up in logs, and are not in this one.
+fn credentials_in_a_setting_are_refused(engine: Engine) {
+    for key in ["CUSTOM_IMAGE_REGISTRY", "TRUSTED_REGISTRIES", "BASE_IMAGE"] {
+        let value = "somebody:open-sesame@registry.example/x";
+        let said = refused_start(engine, &[(key, value)], &[]);
+        assert!(said.contains(key) && said.contains("registry.example"), "{said}");
+        assert!(!said.contains("open-sesame") && !said.contains("somebody"), "{said}");
+    }
 }
 
 /// A default above its own ceiling can't be meant.
@@ -158,5 +213,6 @@ fn docker_that_does_not_answer_is_refused() {
 on_both_engines! {
     together: the_readme_s_commands_work, the_start_is_explained;
     alone: the_doctor_is_content, a_bad_setting_is_refused, a_default_above_its_ceiling_is_refused,
-        a_public_door_without_keys_is_refused
+        a_public_door_without_keys_is_refused, credentials_in_a_setting_are_refused;
+    native: the_readme_s_image_commands_work
 }

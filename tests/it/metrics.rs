@@ -1,12 +1,14 @@
 //! `GET /metrics`: what the service says of itself is what happened.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::TcpListener;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::json;
 
 use crate::pool::guests;
+use crate::support::service::free_address;
 use crate::support::{Engine, Service, host, until};
 
 /// Every metric by its name, with its samples by their whole names.
@@ -52,7 +54,18 @@ const SELDOM: [&str; 2] = ["oncebox_pool_expired", "oncebox_pool_make_failures"]
 
 /// A metric that nothing moves is a promise that nothing keeps.
 fn every_metric_is_moved_by_a_real_run(engine: Engine) {
-    let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "1"), ("POOL_SIZE", "2")];
+    let closed = free_address();
+    let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let silent = (silent.local_addr().expect("its address"), silent);
+    let registries = format!("{closed},{}", silent.0);
+    let settings = [
+        ("MAX_CONCURRENT", "1"),
+        ("QUEUE_LIMIT", "1"),
+        ("POOL_SIZE", "2"),
+        ("INSECURE_REGISTRIES", &registries),
+        ("CUSTOM_IMAGE_PULL_RETRIES", "0"),
+        ("CUSTOM_IMAGE_PULL_TIMEOUT", "8"),
+    ];
     let service = Service::start(engine, &settings);
     let full = |metrics: &Metrics| metrics.sample("oncebox_pool_waiting") == 2.0;
     until("a full pool and no other container", Duration::from_secs(20), || {
@@ -70,6 +83,11 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let request = json!({"script": "echo now", "tmp_size": "3m"});
     assert_eq!(service.run(&request).text(), "now\n");
     service.refuse(&json!({"script": ""}));
+    // As many failures in a row as a registry may have, and one image that is asked for again.
+    for tag in [1, 2, 3, 4, 5, 5] {
+        let request = json!({"script": "x", "image": format!("{closed}/x:{tag}")});
+        assert_eq!(service.refuse(&request).code(), "registry_unavailable");
+    }
     let mark = "31.4159";
     let post = [service.poster(), service.poster()];
     std::thread::scope(|scope| {
@@ -79,6 +97,11 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
                 assert_eq!(post(&request).expect("an answer").ran().status(), "timed_out");
             });
         }
+        scope.spawn(|| {
+            let request = json!({"image": format!("{}/x", silent.0)});
+            let timeout = service.post_to("/images/pull", &request).refused();
+            assert_eq!(timeout.code(), "registry_timeout");
+        });
         host::await_argument(mark);
         until("every metric to move", Duration::from_secs(5), || {
             let metrics = Metrics::of(&service);

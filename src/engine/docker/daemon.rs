@@ -25,6 +25,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use tokio::time::timeout;
 use tokio_util::io::StreamReader;
 
+pub(super) use self::images::ImageEvent;
 use super::transport::Transport;
 use super::version::ApiVersion;
 use crate::engine::{Channel, EngineError};

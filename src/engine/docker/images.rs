@@ -1,6 +1,7 @@
 //! Which image is behind a reference, and what it says of itself: remembered, so that a request
 //! asks the daemon for nothing. The daemon's own events keep that true. Any change of any image
-//! forgets all resolutions, and while no events come each request asks.
+//! forgets all resolutions, and while no events come each request asks. A pull that found nothing
+//! new is an event too, and no change.
 
 #[cfg(test)]
 #[path = "images_tests.rs"]
@@ -15,9 +16,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, pending};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
-use super::daemon::{Daemon, DaemonError};
+use super::daemon::{Daemon, DaemonError, ImageEvent};
 use super::image::{self, Facts, Inspected};
 use super::manage;
 use super::pull::{self, Patience};
@@ -35,6 +36,9 @@ const MOST: usize = 1024;
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
+/// To look what a pulled name leads to; events that come meanwhile wait.
+const MOMENT: Duration = Duration::from_secs(1);
+
 /// The images of one daemon.
 pub(super) struct DaemonImages {
     daemon: Arc<Daemon>,
@@ -51,7 +55,11 @@ pub(super) struct DaemonImages {
 struct Memory {
     /// The next change will reach us.
     listening: bool,
+    /// So many have.
+    events: u64,
     resolved: HashMap<Reference, Image>,
+    /// The digest that was last said to be behind a reference, to whomever.
+    told: HashMap<Reference, String>,
     /// By the digest; what an image says of itself never changes.
     facts: HashMap<String, Arc<Facts>>,
     /// The digest that the registry had under a reference when it was last asked.
@@ -143,25 +151,45 @@ impl DaemonImages {
     async fn listen(&self) -> Result<(), DaemonError> {
         let mut events = self.daemon.image_events().await?;
         self.forget(true);
-        while events.next().await {
-            self.forget(true);
+        while let Some(event) = events.next().await {
+            match event {
+                ImageEvent::Pulled(name) if self.is_looked_after(&name).await => {}
+                _ => self.forget(true),
+            }
         }
         self.forget(false);
         Ok(())
+    }
+
+    /// Whether nothing has to be forgotten although a name was pulled: who pulls again and again
+    /// would otherwise wake himself each time.
+    async fn is_looked_after(&self, name: &str) -> bool {
+        let Ok(reference) = name.parse::<Reference>() else { return false };
+        let known = {
+            let mut memory = self.memory();
+            memory.events += 1;
+            memory.resolved.remove(&reference);
+            memory.told.contains_key(&reference)
+        };
+        // Where it leads elsewhere now, whoever asks first tells of it.
+        known && timeout(MOMENT, self.inspect(&reference)).await.is_ok_and(|found| found.is_ok())
     }
 
     /// Something has changed, or may have.
     fn forget(&self, listening: bool) {
         let mut memory = self.memory();
         memory.listening = listening;
+        memory.events += 1;
         memory.resolved.clear();
         self.changes.send_modify(|changes| *changes += 1);
     }
 
     async fn inspect(&self, reference: &Reference) -> Result<Image, ImageError> {
         not_host(reference)?;
-        let asked = *self.changes.borrow();
-        let latest = self.memory().latest.get(reference).cloned();
+        let (asked, latest) = {
+            let memory = self.memory();
+            (memory.events, memory.latest.get(reference).cloned())
+        };
         let found = match self.daemon.inspect_image(&reference.full()).await {
             Ok(found) => found,
             Err(e) if e.status() == Some(404) => {
@@ -183,10 +211,17 @@ impl DaemonImages {
         let image =
             Image { reference: reference.clone(), digest: Some(digest.clone()), env, layers: None };
         let mut memory = self.memory();
-        keep(&mut memory.facts, digest, Arc::new(facts));
-        // What was asked for before a change may be the answer from before it.
-        if memory.listening && asked == *self.changes.borrow() {
+        keep(&mut memory.facts, digest.clone(), Arc::new(facts));
+        // What was asked for before an event may be the answer from before it.
+        if memory.listening && asked == memory.events {
             keep(&mut memory.resolved, reference.clone(), image.clone());
+        }
+        // Two answers that differ: whoever has the other one must ask again. The same goes for
+        // everybody where it is forgotten what was told.
+        let forgets = memory.told.len() >= MOST;
+        let before = keep(&mut memory.told, reference.clone(), digest.clone());
+        if forgets || before.is_some_and(|before| before != digest) {
+            self.changes.send_modify(|changes| *changes += 1);
         }
         Ok(image)
     }
@@ -216,7 +251,7 @@ impl DaemonImages {
         let mut memory = self.memory();
         match memory.used.get_mut(digest) {
             Some(last) => *last = now,
-            None => keep(&mut memory.used, digest.clone(), now),
+            None => drop(keep(&mut memory.used, digest.clone(), now)),
         }
     }
 
@@ -291,9 +326,9 @@ fn not_host(reference: &Reference) -> Result<(), ImageError> {
     Ok(())
 }
 
-fn keep<K: Hash + Eq, V>(known: &mut HashMap<K, V>, key: K, value: V) {
+fn keep<K: Hash + Eq, V>(known: &mut HashMap<K, V>, key: K, value: V) -> Option<V> {
     if known.len() >= MOST {
         known.clear();
     }
-    known.insert(key, value);
+    known.insert(key, value)
 }

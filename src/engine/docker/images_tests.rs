@@ -103,6 +103,48 @@ async fn an_event_forgets_what_was_known_and_wakes_who_waits_for_it() {
 }
 
 #[tokio::test]
+async fn a_pull_is_a_change_only_where_it_brought_another_image() {
+    const PULLED: &str =
+        "{\"Action\":\"pull\",\"Actor\":{\"ID\":\"busybox:latest\",\"Attributes\":{}}}\n";
+    let mut scene = Scene::new().await;
+    let events = scene.listening().await;
+    let number = *scene.changes.borrow();
+    scene.digest("busybox").await;
+    scene.asked();
+    events.send(PULLED.into()).unwrap();
+    scene.fake.until("/images/").await;
+    let reference = "busybox".parse().unwrap();
+    while !scene.images.memory().resolved.contains_key(&reference) {
+        tokio::task::yield_now().await;
+    }
+    scene.version.store(2, Ordering::Relaxed);
+    events.send(PULLED.into()).unwrap();
+    scene.changes.changed().await.unwrap();
+    assert_eq!(*scene.changes.borrow_and_update(), number + 1);
+    assert_eq!(scene.digest("busybox").await, "sha256:d2");
+    scene.asked();
+    // Of a name that led nowhere it is not known where it led.
+    events.send(PULLED.replace("busybox", "other")).unwrap();
+    scene.changes.changed().await.unwrap();
+    assert_eq!(*scene.changes.borrow(), number + 2);
+    assert_eq!(scene.asked(), 0);
+}
+
+#[tokio::test]
+async fn two_answers_that_differ_are_a_change_before_any_event() {
+    let mut scene = Scene::new().await;
+    let _events = scene.listening().await;
+    scene.digest("busybox").await;
+    scene.version.store(2, Ordering::Relaxed);
+    // As after a pull of ours, whose event is still on its way.
+    scene.images.inspect(&"busybox".parse().unwrap()).await.unwrap();
+    assert!(scene.changes.has_changed().unwrap());
+    scene.changes.mark_unchanged();
+    scene.images.inspect(&"busybox".parse().unwrap()).await.unwrap();
+    assert!(!scene.changes.has_changed().unwrap());
+}
+
+#[tokio::test]
 async fn nothing_is_remembered_while_no_events_come() {
     let mut scene = Scene::new().await;
     let events = scene.listening().await;

@@ -133,7 +133,8 @@ impl Client {
             if let Some(authorization) = &authorization {
                 request = request.header(AUTHORIZATION, authorization.clone());
             }
-            let response = self.send(request).await?;
+            let sent = self.send(request).await;
+            let response = sent.map_err(|fault| if own { fault } else { fault.elsewhere() })?;
             let plain = |next: &reqwest::Url| self.0.ways.is_plain(next);
             let next = redirect::next(&url, response.status(), response.headers(), plain);
             let Some(next) = next.map_err(Fault::Redirect)? else {

@@ -2,7 +2,7 @@
 
 use std::error::Error;
 use std::io;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
@@ -39,6 +39,8 @@ pub(super) enum Fault {
         connecting: bool,
         cause: String,
     },
+    /// The same of a host to which the registry leads.
+    Astray(String),
     Timeout(String),
     /// A body comes too slowly, or no more.
     Stalled,
@@ -46,6 +48,11 @@ pub(super) enum Fault {
     /// Completes "… can't be pulled: its registry …".
     SignIn(&'static str),
     Refused(Who),
+    /// The token service gives none, with this status; OK is an answer that holds none.
+    NoToken {
+        status: StatusCode,
+        wait: Option<Duration>,
+    },
     Told(ImageError),
 }
 
@@ -76,6 +83,14 @@ impl From<reqwest::Error> for Fault {
 }
 
 impl Fault {
+    /// The same, when it happened at another host than the registry's.
+    pub(super) fn elsewhere(self) -> Self {
+        match self {
+            Self::NoTls(cause) | Self::Unreachable { cause, .. } => Self::Astray(cause),
+            other => other,
+        }
+    }
+
     /// The error of the image that was asked for.
     pub(super) fn about(self, reference: &Reference) -> ImageError {
         use ImageErrorKind::{Auth, Timeout, Unavailable};
@@ -96,8 +111,8 @@ impl Fault {
             ),
             Self::Certificate(cause) => lasting(
                 format!(
-                    "the certificate of {registry} can't be verified; name its authority in \
-                     REGISTRY_CA"
+                    "the certificate of {registry}, or of a host to which it leads, can't be \
+                     verified; name its authority in REGISTRY_CA"
                 ),
                 cause,
             ),
@@ -110,6 +125,9 @@ impl Fault {
             }
             Self::Unreachable { connecting: false, cause } => {
                 new(Unavailable, format!("the connection to {registry} broke"), cause)
+            }
+            Self::Astray(cause) => {
+                new(Unavailable, format!("{registry} leads to a host that can't be reached"), cause)
             }
             Self::Timeout(cause) => {
                 new(Timeout, format!("{registry} did not answer in time"), cause)
@@ -141,6 +159,20 @@ impl Fault {
                 format!("{registry} refuses the credentials for it, or they don't open this image"),
                 String::new(),
             ),
+            Self::NoToken { status, wait } => {
+                let reason = match status {
+                    StatusCode::OK => format!("the token service of {registry} gives no token"),
+                    _ => format!(
+                        "the token service of {registry} answers with status {}",
+                        status.as_u16()
+                    ),
+                };
+                ImageError {
+                    passing: status == StatusCode::OK || may_pass(status),
+                    retry_after: wait,
+                    ..new(Unavailable, reason, String::new())
+                }
+            }
             Self::Told(error) => error,
         }
     }
@@ -168,7 +200,6 @@ pub(super) async fn refusal(
     if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
         return ImageError { cause, ..Fault::Refused(who).about(reference) };
     }
-    let busy = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
     let registry = reference.registry();
     let reason = match status {
         StatusCode::TOO_MANY_REQUESTS => "has enough of us for now".into(),
@@ -176,10 +207,16 @@ pub(super) async fn refusal(
     };
     let detail = format!("image {reference} can't be pulled: {registry} {reason}");
     ImageError {
-        passing: busy || status.is_server_error(),
+        passing: may_pass(status),
         retry_after: wait,
         ..ImageError::new(ImageErrorKind::Unavailable, detail, cause)
     }
+}
+
+/// Whether the same question may have another answer later.
+fn may_pass(status: StatusCode) -> bool {
+    let busy = matches!(status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS);
+    busy || status.is_server_error()
 }
 
 /// The codes in an error document (OCI distribution spec, error codes), when they are words.

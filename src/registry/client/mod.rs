@@ -1,9 +1,9 @@
 //! The registry's HTTP API (OCI distribution spec) as far as pulling needs it.
 //!
 //! What a registry answers is a stranger's word. So redirects are followed here and by rule
-//! ([`redirect`]), connections lead to public addresses unless the operator names the registry
-//! ([`guard`]), credentials go to hosts that are known to belong to the registry ([`token`]), and
-//! every body has a most and a pace ([`body`]).
+//! (`redirect`), connections lead to public addresses unless the operator names the registry
+//! (`guard`), credentials go to hosts that are known to belong to the registry (`realm`), and
+//! every body has a most and a pace (`body`).
 //!
 //! Proxies of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) are used as
 //! the Docker client uses them, except for registries in [`ClientOptions::private`], which are
@@ -15,7 +15,9 @@ mod blob;
 mod body;
 mod challenge;
 mod fault;
+mod grants;
 mod guard;
+mod realm;
 mod redirect;
 mod retry_after;
 mod site;
@@ -83,7 +85,7 @@ struct Inner {
     ways: ways::Ways,
     credentials: Credentials,
     times: Times,
-    grants: Mutex<token::Grants>,
+    grants: Mutex<grants::Grants>,
     plain: Mutex<site::Plain>,
 }
 

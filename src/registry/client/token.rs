@@ -1,6 +1,5 @@
 //! Signing in: what is sent to say who we are, to whom, and for how long it is good.
 
-use std::collections::HashMap;
 use std::sync::{MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,10 +12,10 @@ use serde::Deserialize;
 use super::body::Body;
 use super::challenge::Challenge;
 use super::fault::{Fault, Who};
+use super::grants::{Grant, Grants};
 use super::site::Site;
-use super::ways::Ways;
-use super::{Client, retry_after};
-use crate::registry::{Credential, ImageError, ImageErrorKind};
+use super::{Client, realm, retry_after};
+use crate::registry::Credential;
 
 /// The largest answer of a token service, and the longest token, in bytes.
 const MAX_ANSWER: usize = 64 << 10;
@@ -25,53 +24,6 @@ const MAX_TOKEN: usize = 16 << 10;
 const DEFAULT_LIFE: Duration = Duration::from_secs(60);
 /// The longest a token is kept, whatever it says: the credentials may have changed.
 const MAX_LIFE: Duration = Duration::from_secs(3600);
-/// The most that are kept; requests may name any number of repositories.
-const MOST_KEPT: usize = 1024;
-
-/// Registries whose token service is another host of the same people.
-const TOKEN_SERVICES: &[(&str, &str)] = &[
-    ("registry-1.docker.io", "auth.docker.io"),
-    ("registry.gitlab.com", "gitlab.com"),
-    ("registry.digitalocean.com", "api.digitalocean.com"),
-];
-
-/// What is sent with requests to one repository.
-#[derive(Clone)]
-pub(super) struct Grant {
-    pub(super) header: HeaderValue,
-    pub(super) who: Who,
-    until: Instant,
-}
-
-/// The grants that are still good, by registry (with its scheme) and repository.
-#[derive(Default)]
-pub(super) struct Grants(HashMap<(String, String), Grant>);
-
-impl Grants {
-    fn key(site: &Site) -> (String, String) {
-        (site.base.to_string(), site.repository.clone())
-    }
-
-    pub(super) fn get(&self, site: &Site) -> Option<Grant> {
-        let kept = self.0.get(&Self::key(site))?;
-        (Instant::now() < kept.until).then(|| kept.clone())
-    }
-
-    pub(super) fn put(&mut self, site: &Site, grant: Grant) {
-        if self.0.len() >= MOST_KEPT {
-            let now = Instant::now();
-            self.0.retain(|_, kept| now < kept.until);
-        }
-        if self.0.len() >= MOST_KEPT {
-            self.0.clear();
-        }
-        self.0.insert(Self::key(site), grant);
-    }
-
-    pub(super) fn forget(&mut self, site: &Site) {
-        self.0.remove(&Self::key(site));
-    }
-}
 
 impl Client {
     pub(super) fn grants(&self) -> MutexGuard<'_, Grants> {
@@ -85,7 +37,7 @@ impl Client {
         challenge: Option<Challenge>,
     ) -> Result<Grant, Fault> {
         let challenge = challenge
-            .ok_or(Fault::SignIn("wants to be signed in to in a way that is not known here"))?;
+            .ok_or(Fault::SignIn("asks for a way of signing in that is not known here"))?;
         let credential = self.0.credentials.find(&site.name).await?;
         match (challenge, credential) {
             (Challenge::Basic, Some(Credential::Password { username, password })) => {
@@ -97,10 +49,10 @@ impl Client {
             }
             (Challenge::Basic, None) => Err(Fault::Refused(Who::Nobody)),
             (Challenge::Bearer { realm, service }, credential) => {
-                let realm = realm_at(site, &realm)?;
+                let realm = realm::read(site, &realm)?;
                 let (who, credential) = match credential {
                     None => (Who::Nobody, None),
-                    Some(_) if !belongs(site, &realm, &self.0.ways) => (Who::Withheld, None),
+                    Some(_) if !realm::belongs(site, &realm, &self.0.ways) => (Who::Withheld, None),
                     known => (Who::Known, known),
                 };
                 self.token(site, realm, service.as_deref(), credential, who).await
@@ -119,16 +71,16 @@ impl Client {
         let asked = Instant::now();
         let way = self.0.ways.to(&realm, site.trusted)?;
         let request = request(way, realm, service, &scope(site), credential)?;
-        let answer = self.send(request).await?;
+        let answer = self.send(request).await.map_err(Fault::elsewhere)?;
         let status = answer.status();
         let wait = retry_after::read(answer.headers(), SystemTime::now());
         if !status.is_success() {
-            return Err(no_token(site, status, wait, who));
+            return Err(no_token(status, wait, who));
         }
         let read = Body::new(answer, self.0.times.stall).read(MAX_ANSWER).await?;
         let token = read.and_then(|text| Token::parse(&text));
-        let Token { token, life } = token.ok_or_else(|| broken(site))?;
-        let header = secret(&format!("Bearer {token}")).ok_or_else(|| broken(site))?;
+        let Token { token, life } = token.ok_or(NO_TOKEN)?;
+        let header = secret(&format!("Bearer {token}")).ok_or(NO_TOKEN)?;
         Ok(Grant { header, who, until: asked + life })
     }
 }
@@ -136,31 +88,6 @@ impl Client {
 /// Only what is needed is asked for, whatever the registry would have us ask for.
 fn scope(site: &Site) -> String {
     format!("repository:{}:pull", site.repository)
-}
-
-/// The address of a token service.
-fn realm_at(site: &Site, realm: &str) -> Result<Url, Fault> {
-    let nowhere = || Fault::SignIn("names no address at which to sign in");
-    let mut url = Url::parse(realm).map_err(|_| nowhere())?;
-    let secret = !url.username().is_empty() || url.password().is_some();
-    if secret || url.host_str().is_none() || !matches!(url.scheme(), "https" | "http") {
-        return Err(nowhere());
-    }
-    let beside = site.base.scheme() == "http" && url.host_str() == site.base.host_str();
-    if url.scheme() == "http" && !beside {
-        return Err(Fault::SignIn("wants to be signed in to without TLS at another host"));
-    }
-    url.set_fragment(None);
-    Ok(url)
-}
-
-/// Whether a token service may be told the registry's credentials: it is the same host, one that
-/// is known to be of the same people, or the operator has named both as their own.
-fn belongs(site: &Site, realm: &Url, ways: &Ways) -> bool {
-    let (registry, realm_host) = (site.base.host_str(), realm.host_str());
-    registry == realm_host
-        || TOKEN_SERVICES.iter().any(|(a, b)| Some(*a) == registry && Some(*b) == realm_host)
-        || site.trusted && ways.is_private(realm)
 }
 
 fn request(
@@ -233,19 +160,46 @@ impl Token {
     }
 }
 
-fn no_token(site: &Site, status: StatusCode, wait: Option<Duration>, who: Who) -> Fault {
+/// A token service's answer holds none.
+const NO_TOKEN: Fault = Fault::NoToken { status: StatusCode::OK, wait: None };
+
+fn no_token(status: StatusCode, wait: Option<Duration>, who: Who) -> Fault {
     // A refresh token that is not good any more is a bad request (RFC 6749, 5.2).
-    if matches!(status.as_u16(), 400 | 401 | 403) {
-        return Fault::Refused(who);
+    match status.as_u16() {
+        400 | 401 | 403 => Fault::Refused(who),
+        _ => Fault::NoToken { status, wait },
     }
-    let busy = matches!(status.as_u16(), 408 | 429) || status.is_server_error();
-    let detail = format!("the token service of {} answers with status {status}", site.name);
-    let cause = "asked for a token";
-    let error = ImageError::new(ImageErrorKind::Unavailable, detail, cause);
-    Fault::Told(ImageError { passing: busy, retry_after: wait, ..error })
 }
 
-fn broken(site: &Site) -> Fault {
-    let detail = format!("the token service of {} answers without a token", site.name);
-    Fault::Told(ImageError::new(ImageErrorKind::Unavailable, detail, "asked for a token"))
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::registry::client::ways::Ways;
+
+    #[test]
+    fn who_is_nobody_says_nothing() {
+        let realm: Url = "https://auth.example/token".parse().unwrap();
+        let ways = Ways::new(b"", vec![], vec![], DEFAULT_LIFE).unwrap();
+        let way = ways.to(&realm, false).unwrap();
+        let asked = request(way, realm, Some("s"), "x", None).unwrap().build().unwrap();
+        assert!(asked.headers().is_empty() && asked.body().is_none());
+        assert_eq!(asked.url().as_str(), "https://auth.example/token?service=s&scope=x");
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_is_a_token_or_none(
+            text in prop_oneof![
+                ".{0,60}",
+                r#"\{"(token|access_token)": ?"[ -!#-\[\]-~]{0,20}", ?"expires_in": ?(-?[0-9]{1,25}|"1"|null)\}"#,
+            ],
+        ) {
+            if let Some(Token { token, life }) = Token::parse(text.as_bytes()) {
+                prop_assert!(!token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic()));
+                prop_assert!(life <= MAX_LIFE);
+            }
+        }
+    }
 }

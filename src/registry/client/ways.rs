@@ -1,10 +1,11 @@
 //! The two ways to a registry: the one for everybody, and the one for those that the operator has
 //! named.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use reqwest::Url;
+use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
@@ -19,6 +20,8 @@ pub(super) struct Ways {
     open: reqwest::Client,
     /// To any address, directly.
     direct: reqwest::Client,
+    /// Hosts of those proxies, whose names lead to private addresses.
+    proxies: Vec<String>,
     plain_http: Vec<String>,
     private: Vec<String>,
 }
@@ -42,10 +45,11 @@ impl Ways {
         let build = |builder: reqwest::ClientBuilder| {
             builder.build().map_err(|error| format!("no client for registries: {error}"))
         };
-        let public = PublicOnly { proxies: proxies(|name| std::env::var(name).ok()) };
+        let proxies = proxies(|name| std::env::var(name).ok());
+        let public = PublicOnly { proxies: proxies.clone() };
         let open = build(builder().dns_resolver(public))?;
         let direct = build(builder().no_proxy())?;
-        Ok(Self { open, direct, plain_http, private })
+        Ok(Self { open, direct, proxies, plain_http, private })
     }
 
     /// The way to a URL, where a registry leads that is `trusted` to lead to private addresses.
@@ -55,6 +59,9 @@ impl Ways {
         }
         match guard::literal(url) {
             Some(address) if !guard::is_public(address) => Err(Fault::NotPublic),
+            None if self.proxies.iter().any(|proxy| Some(proxy.as_str()) == url.host_str()) => {
+                Err(Fault::NotPublic)
+            }
             _ => Ok(&self.open),
         }
     }
@@ -79,9 +86,13 @@ fn listed(list: &[String], url: &Url) -> bool {
 }
 
 fn tls(authorities: &[u8]) -> Result<rustls::ClientConfig, String> {
-    let mut roots = rustls::RootCertStore::empty();
-    // A machine may have none at all; then those that the operator names are all there is.
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    /// The system's; a machine may have none at all.
+    static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
+        let mut roots = RootCertStore::empty();
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        roots
+    });
+    let mut roots = SYSTEM.clone();
     let mut read = 0;
     for authority in CertificateDer::pem_slice_iter(authorities) {
         let broken = |why: String| format!("certificate {} can't be read: {why}", read + 1);
@@ -151,6 +162,15 @@ mod tests {
         for other in ["10.0.0.1:22", "10.0.0.1", "10.0.0.2:5000", "169.254.169.254", "[::1]:5000"] {
             assert!(!way(&format!("https://{other}/v2/"), true), "{other}");
         }
+    }
+
+    #[test]
+    fn a_proxy_is_no_registry() {
+        let mut ways = Ways::new(b"", vec![], vec![], Duration::from_secs(1)).unwrap();
+        let url: Url = "https://proxy.corp:8443/v2/".parse().unwrap();
+        assert!(ways.to(&url, false).is_ok());
+        ways.proxies = vec!["proxy.corp".into()];
+        assert!(matches!(ways.to(&url, false), Err(Fault::NotPublic)));
     }
 
     #[test]

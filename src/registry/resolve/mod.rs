@@ -85,8 +85,22 @@ impl Registry {
         Self { images, policy, metrics, pulls, operators: Mutex::default() }
     }
 
-    /// The image that a request names; normally no registry is asked. `asked` is the request's own
-    /// pull policy.
+    /// The image that a request names, where no registry has to be asked for it; `None` where one
+    /// has to be, which may take minutes. `asked` is the request's own pull policy.
+    ///
+    /// # Errors
+    /// As [`ImageError`] lists them.
+    pub async fn here(
+        &self,
+        reference: &Reference,
+        asked: Option<PullPolicy>,
+    ) -> Result<Option<Image>, ImageError> {
+        let run = self.policy.allow(reference)?;
+        let policy = self.policy.pull_for(reference, asked)?;
+        Ok(self.look(&run, policy).await?.ok())
+    }
+
+    /// As [`Registry::here`], and one that is not here is pulled.
     ///
     /// # Errors
     /// As [`ImageError`] lists them.
@@ -98,6 +112,14 @@ impl Registry {
         let run = self.policy.allow(reference)?;
         let policy = self.policy.pull_for(reference, asked)?;
         self.resolve(&run, policy, |_| ()).await
+    }
+
+    /// As [`Registry::here`], for an image that the operator names.
+    ///
+    /// # Errors
+    /// As [`ImageError`] lists them.
+    pub async fn named_here(&self, reference: &Reference) -> Result<Option<Image>, ImageError> {
+        Ok(self.look(reference, self.policy.pull).await?.ok())
     }
 
     /// The image that the operator names: his policy says only when a registry is asked, and the
@@ -130,30 +152,10 @@ impl Registry {
         policy: PullPolicy,
         pulling: impl Fn(Want),
     ) -> Result<Image, ImageError> {
-        // What a digest names can't change, and this machine's own is nobody else's.
-        let moves = reference.digest().is_none() && !reference.is_host();
         loop {
-            let want = if moves && policy == PullPolicy::Always {
-                Want::Fresh
-            } else {
-                let succeeded = self.pulls.succeeded();
-                match self.find(reference).await {
-                    Ok(image) => {
-                        self.metrics.images().resolved(Resolved::Here);
-                        return Ok(image);
-                    }
-                    Err(error) if error.kind != ImageErrorKind::NotFound || reference.is_host() => {
-                        return Err(error);
-                    }
-                    Err(error) if policy == PullPolicy::Never => {
-                        let detail = format!(
-                            "{}: it is not here, and the pull policy is never",
-                            error.detail
-                        );
-                        return Err(ImageError { detail, ..error });
-                    }
-                    Err(_) => Want::Missing(succeeded),
-                }
+            let want = match self.look(reference, policy).await? {
+                Ok(image) => return Ok(image),
+                Err(want) => want,
             };
             pulling(want);
             // Where another pull has succeeded meanwhile, it may have been of this one.
@@ -161,6 +163,35 @@ impl Registry {
             let image = pull.outcome.await?;
             self.metrics.images().resolved(Resolved::Registry);
             return Ok(image);
+        }
+    }
+
+    /// The image that is here and may be run as it is, or what is wanted of its registry.
+    async fn look(
+        &self,
+        reference: &Reference,
+        policy: PullPolicy,
+    ) -> Result<Result<Image, Want>, ImageError> {
+        // What a digest names can't change, and this machine's own is nobody else's.
+        let moves = reference.digest().is_none() && !reference.is_host();
+        if moves && policy == PullPolicy::Always {
+            return Ok(Err(Want::Fresh));
+        }
+        let succeeded = self.pulls.succeeded();
+        match self.find(reference).await {
+            Ok(image) => {
+                self.metrics.images().resolved(Resolved::Here);
+                Ok(Ok(image))
+            }
+            Err(error) if error.kind != ImageErrorKind::NotFound || reference.is_host() => {
+                Err(error)
+            }
+            Err(error) if policy == PullPolicy::Never => {
+                let detail =
+                    format!("{}: it is not here, and the pull policy is never", error.detail);
+                Err(ImageError { detail, ..error })
+            }
+            Err(_) => Ok(Err(Want::Missing(succeeded))),
         }
     }
 

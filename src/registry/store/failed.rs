@@ -28,8 +28,8 @@ pub(super) fn disk_full(cause: impl Into<String>) -> ImageError {
 /// The store's own limit.
 pub(super) fn store_full(limit: u64, wanted: u64) -> ImageError {
     let detail = format!(
-        "the image store is full of images in use: {wanted} more bytes do not fit into its \
-         {limit}; raise IMAGE_STORE_SIZE"
+        "{wanted} more bytes do not fit into the image store's limit of {limit} beside the images \
+         in use; raise IMAGE_STORE_SIZE"
     );
     ImageError::new(ImageErrorKind::NoSpace, detail, String::new())
 }

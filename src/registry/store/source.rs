@@ -19,7 +19,7 @@ pub(super) enum Source<'a> {
 
 /// One layer on its way.
 pub(super) enum Pieces {
-    Blob(Blob),
+    Blob(Box<Blob>),
     Member(Reading),
 }
 
@@ -28,7 +28,7 @@ impl Source<'_> {
     pub(super) async fn open(&self, n: usize, layer: &Descriptor) -> Result<Pieces, ImageError> {
         match self {
             Self::Registry { client, reference } => {
-                Ok(Pieces::Blob(client.blob(reference, layer).await?))
+                Ok(Pieces::Blob(Box::new(client.blob(reference, layer).await?)))
             }
             Self::Archive(layers) => {
                 let layer = layers.get(n).cloned();

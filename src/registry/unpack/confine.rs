@@ -33,13 +33,14 @@ const DESCRIPTORS: u64 = DEEPEST as u64 + 64;
 const MEMORY: u64 = 512 << 20;
 const STDERR: i32 = 2;
 
-/// Confines this process, which must have one thread only, to `folder`, and opens that as the root
-/// it has from then on. Standard error, too, becomes that: a descriptor that was opened before
-/// would still lead out.
+/// Confines this process, which must have just begun and have one thread only, to `folder`, and
+/// opens that as the root it has from then on. Standard error, too, becomes that, and whatever else
+/// was left open is closed: a descriptor from before would still lead out.
 ///
 /// # Errors
 /// [`UnpackError::Failed`] with the step this machine refuses; nothing may be unpacked then.
 pub(super) fn confine(folder: BorrowedFd<'_>, caps: Caps) -> Result<OwnedFd, UnpackError> {
+    sys::close_inherited().map_err(refused("closing what it was left"))?;
     limit(caps)?;
     // A copy of a mount namespace takes the working directory along, but no descriptor.
     fchdir(folder).map_err(refused("entering the folder"))?;

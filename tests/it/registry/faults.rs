@@ -36,7 +36,7 @@ fn fail_all(here: &Here, fronts: &[&Faults]) -> Vec<(Problem, Duration)> {
     })
 }
 
-fn addresses<'a>(fronts: &'a [&Faults]) -> Vec<String> {
+fn addresses(fronts: &[&Faults]) -> Vec<String> {
     fronts.iter().map(|front| front.address().to_string()).collect()
 }
 

@@ -183,10 +183,10 @@ fn make_room(root: &Path, archive: &[u8]) {
             }
         } else if let Some(gone) = name.strip_prefix(b".wh.") {
             remove(&folder.join(OsStr::from_bytes(gone)));
-        } else if let Ok(there) = fs::symlink_metadata(root.join(path)) {
-            if !(there.is_dir() && entry.header().entry_type() == EntryType::Directory) {
-                remove(&root.join(path));
-            }
+        } else if let Ok(there) = fs::symlink_metadata(root.join(path))
+            && !(there.is_dir() && entry.header().entry_type() == EntryType::Directory)
+        {
+            remove(&root.join(path));
         }
     }
 }

@@ -31,7 +31,7 @@ impl Archive {
     }
 
     pub fn dir(self, path: &str, mode: u32) -> Self {
-        self.entry(EntryType::Directory, &format!("{path}/"), mode, "", &[])
+        self.entry(EntryType::Directory, format!("{path}/"), mode, "", &[])
     }
 
     pub fn symlink(self, path: &str, target: &str) -> Self {
@@ -51,12 +51,12 @@ impl Archive {
     pub fn whiteout(self, path: &str) -> Self {
         let (folder, name) = path.rsplit_once('/').map_or(("", path), |(f, n)| (f, n));
         let separator = if folder.is_empty() { "" } else { "/" };
-        self.file(&format!("{folder}{separator}.wh.{name}"), 0o644, "")
+        self.file(format!("{folder}{separator}.wh.{name}"), 0o644, "")
     }
 
     /// Says that what lower layers have in a folder is gone.
     pub fn opaque(self, folder: &str) -> Self {
-        self.file(&format!("{folder}/.wh..wh..opq"), 0o644, "")
+        self.file(format!("{folder}/.wh..wh..opq"), 0o644, "")
     }
 
     /// Any entry. Names of more than 100 bytes go ahead of it, as GNU tar writes them.
@@ -410,7 +410,7 @@ impl Image {
         let mut blobs = self.blobs();
         blobs.insert(manifest.digest(), manifest.bytes);
         for (digest, bytes) in blobs {
-            archive = archive.file(&format!("blobs/{}", digest.replace(':', "/")), 0o644, bytes);
+            archive = archive.file(format!("blobs/{}", digest.replace(':', "/")), 0o644, bytes);
         }
         archive.bytes()
     }

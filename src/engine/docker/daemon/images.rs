@@ -46,7 +46,8 @@ impl Daemon {
         const PATH: &str = "/events?since=0&filters=%7B%22type%22%3A%5B%22image%22%5D%7D";
         let call = self.transport.call(Method::GET, PATH, None);
         let answer = within("events", LOOK, call).await?;
-        granted("events", answer).await.map(ImageEvents)
+        let body = granted("events", answer).await?;
+        Ok(ImageEvents(Lines::new("events", body)))
     }
 
     /// Has the daemon pull an image. It gives up when what is answered here is dropped, and so it
@@ -65,8 +66,7 @@ impl Daemon {
             format!("/images/create?fromImage={name}&tag={tag_or_digest}&platform={platform}");
         let call = self.transport.call(Method::POST, &path, credentials);
         let answer = within("pull", MANIFEST, call).await?;
-        let body = granted("pull", answer).await?;
-        Ok(Lines { call: "pull", body, buffer: BytesMut::new(), searched: 0 })
+        granted("pull", answer).await.map(|body| Lines::new("pull", body))
     }
 
     pub(in crate::engine::docker) async fn images(&self) -> Result<Vec<ImageSummary>, DaemonError> {
@@ -114,12 +114,35 @@ impl Daemon {
 }
 
 /// The daemon's word that images change, for as long as the connection stands.
-pub(in crate::engine::docker) struct ImageEvents(Incoming);
+pub(in crate::engine::docker) struct ImageEvents(Lines);
+
+/// What happened to an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine::docker) enum ImageEvent {
+    /// Its registry was asked for what this name leads to, which may be what it led to before.
+    Pulled(String),
+    Other,
+}
 
 impl ImageEvents {
-    /// Waits for the next; false when none will come any more. It is not said what happened.
-    pub(in crate::engine::docker) async fn next(&mut self) -> bool {
-        matches!(frame(&mut self.0).await, Some(Ok(_)))
+    /// Waits for the next; `None` when none will come any more.
+    pub(in crate::engine::docker) async fn next(&mut self) -> Option<ImageEvent> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "PascalCase")]
+        struct Event {
+            action: String,
+            actor: Actor,
+        }
+        #[derive(Deserialize)]
+        struct Actor {
+            #[serde(rename = "ID")]
+            id: String,
+        }
+        let line = self.0.next().await.ok()??;
+        Some(match serde_json::from_slice::<Event>(&line) {
+            Ok(event) if event.action == "pull" => ImageEvent::Pulled(event.actor.id),
+            _ => ImageEvent::Other,
+        })
     }
 }
 
@@ -133,6 +156,10 @@ pub(in crate::engine::docker) struct Lines {
 }
 
 impl Lines {
+    fn new(call: &'static str, body: Incoming) -> Self {
+        Self { call, body, buffer: BytesMut::new(), searched: 0 }
+    }
+
     /// The next line that is not empty; `None` after the last. A wait that was given up loses
     /// nothing.
     ///

@@ -146,6 +146,24 @@ async fn a_registry_at_a_private_address_has_to_be_named() {
 }
 
 #[tokio::test]
+async fn a_host_that_is_gone_is_told_from_the_registry() {
+    let gone = Fake::new(|_, _| manifest(image(), OCI)).await.host.clone();
+    let there = format!("https://{gone}/");
+    let fake = Fake::new(move |_, _| to(&there)).await;
+    let hosts = vec![fake.host.clone(), gone];
+    let options = ClientOptions {
+        plain_http: hosts.clone(),
+        private: hosts,
+        times: short(),
+        ..ClientOptions::default()
+    };
+    let error = Client::new(options).unwrap().manifest(&fake.reference()).await.unwrap_err();
+    assert!(error.detail.contains("leads to a host that can't be reached"), "{error}");
+    assert!(error.passing);
+    assert_eq!(fake.asked().len(), 1);
+}
+
+#[tokio::test]
 async fn tls_is_not_left_for_a_plain_address_that_is_not_named() {
     let other = Fake::new(|_, _| manifest(image(), OCI)).await;
     let there = other.host.clone();

@@ -167,7 +167,7 @@ fn folders_of_any_kind_go_and_what_links_lead_to_stays() {
     std::os::unix::fs::symlink(dir.path(), tree_at.join("soft")).unwrap();
     let locked = tree_at.join("locked");
     std::fs::create_dir_all(locked.join("inner")).unwrap();
-    let closed = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0);
+    let closed = <std::fs::Permissions as std::os::unix::fs::PermissionsExt>::from_mode(0o0);
     std::fs::set_permissions(locked.join("inner"), closed.clone()).unwrap();
     std::fs::set_permissions(&locked, closed).unwrap();
     let parent = std::fs::File::open(dir.path()).unwrap();

@@ -22,9 +22,15 @@ impl Stage {
 
     fn start(&self) -> Unpacker {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = open(self.folder.path(), flags, Mode::empty()).unwrap();
         let program = self.folder.path().join("program");
-        Unpacker::start_program(program.as_os_str(), folder, None, CAPS).unwrap()
+        loop {
+            let folder = open(self.folder.path(), flags, Mode::empty()).unwrap();
+            match Unpacker::start_program(program.as_os_str(), folder, None, CAPS) {
+                // Another test has just forked, with the program still open for writing.
+                Err(e) if e.kind() == std::io::ErrorKind::ExecutableFileBusy => {}
+                started => return started.unwrap(),
+            }
+        }
     }
 
     /// Writes until it fails, which it must.

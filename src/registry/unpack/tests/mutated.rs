@@ -56,7 +56,7 @@ fn a_change() -> impl Strategy<Value = (usize, usize, u8)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 256, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
 
     #[test]
     fn a_changed_archive_stays_inside(

@@ -1,0 +1,74 @@
+//! From a valid request to the right to run it and the image to run it in.
+
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use super::admission::{Caller, Permit};
+use super::request::Execution;
+use super::{Executor, Failure, unless};
+use crate::registry::{Image, ImageError};
+use crate::telemetry::metrics::Phase;
+
+/// When somebody who finds too many pulls going on may come back.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// An execution whose turn it is.
+pub(super) struct Arrived {
+    pub(super) permit: Permit,
+    pub(super) image: Image,
+    /// How long it has waited for its turn.
+    pub(super) queued: Duration,
+}
+
+impl Executor {
+    /// Waits for a turn, and finds the image. Where a registry has to be asked for that, which may
+    /// take minutes, others take their turns meanwhile.
+    pub(super) async fn arrive(
+        &self,
+        execution: &Execution,
+        caller: &Caller,
+        cancel: &CancellationToken,
+    ) -> Result<Arrived, Failure> {
+        let (permit, queued) = self.enter(caller, cancel).await?;
+        if let Some(image) = unless(cancel, self.image_here(execution)).await?? {
+            return Ok(Arrived { permit, image, queued });
+        }
+        drop(permit);
+        let place = self.pulling.try_acquire();
+        let place = place.map_err(|_| Failure::Busy { code: "queue_full", retry_after: RETRY })?;
+        let image = unless(cancel, self.image(execution)).await??;
+        drop(place);
+        let (permit, again) = self.enter(caller, cancel).await?;
+        Ok(Arrived { permit, image, queued: queued + again })
+    }
+
+    async fn enter(
+        &self,
+        caller: &Caller,
+        cancel: &CancellationToken,
+    ) -> Result<(Permit, Duration), Failure> {
+        let asked = Instant::now();
+        let permit = unless(cancel, self.admission.enter(caller)).await??;
+        let queued = asked.elapsed();
+        self.metrics.phase(Phase::Queued, queued);
+        Ok((permit, queued))
+    }
+
+    /// The image that the request names, under the operator's policy, or else the operator's own;
+    /// `None` where a registry has to be asked.
+    async fn image_here(&self, execution: &Execution) -> Result<Option<Image>, ImageError> {
+        match &execution.image {
+            Some(reference) => self.registry().here(reference, execution.pull_policy).await,
+            None => self.registry().named_here(&self.base_image).await,
+        }
+    }
+
+    /// The same, pulled where it has to be.
+    async fn image(&self, execution: &Execution) -> Result<Image, ImageError> {
+        match &execution.image {
+            Some(reference) => self.registry().requested(reference, execution.pull_policy).await,
+            None => self.registry().named(&self.base_image).await,
+        }
+    }
+}
