@@ -25,8 +25,10 @@ pub(super) use task::command;
 
 /// Does what the arguments say.
 pub(super) fn run(settings: &Settings, matches: &ArgMatches) -> ExitCode {
-    // Bars and lines of their own say how it goes on.
-    telemetry::start(settings.log_level.min(tracing::Level::WARN), settings.log_format);
+    // Bars and lines of their own say how it goes on and what went wrong.
+    let level = settings.log_level;
+    let wanted = level > tracing::Level::INFO;
+    telemetry::start(if wanted { level } else { tracing::Level::ERROR }, settings.log_format);
     let Some(task) = Task::read(matches) else { return ExitCode::from(2) };
     if matches!(task, Task::Import { source: ImportSource::Stdin, .. }) && stdin().is_terminal() {
         eprintln!(
