@@ -106,6 +106,7 @@ impl Catalog {
             update.tidy().map_err(failed::at("tidying up"))
         })?;
         drop((dead, rubbish));
+        self.folder.load_ballast();
         if same {
             return Ok(());
         }
@@ -169,7 +170,14 @@ impl Catalog {
         };
         let result = change(&mut update)?;
         if update.index != before {
-            update.index.write(&self.folder).map_err(failed::at("writing the index"))?;
+            let (now, folder) = (&update.index, &self.folder);
+            let grows =
+                now.images.len() > before.images.len() || now.layers.len() > before.layers.len();
+            let written = match grows {
+                true => now.write(folder),
+                false => folder.making_room(|| now.write(folder)),
+            };
+            written.map_err(failed::at("writing the index"))?;
             if update.index.names() != before.names() {
                 self.changes.send_modify(|count| *count += 1);
             }
@@ -238,7 +246,7 @@ impl Update {
         if self.layers.is_empty() {
             return Ok(None);
         }
-        let work = Work::begin(&self.folder, &[])?;
+        let work = self.folder.making_room(|| Work::begin(&self.folder, &[]))?;
         for name in &self.layers {
             work.take(self.folder.layers.as_fd(), name)?;
         }

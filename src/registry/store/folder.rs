@@ -8,15 +8,20 @@
 //! | `index.json` | what is here; nothing that it does not name is |
 //! | `lock` | held while the index is read, changed and replaced |
 //! | `boot` | when this machine was started: an unfinished pull is worth something until it is again |
+//! | `ballast` | given up when the disk is full, so that images can be removed all the same |
 //! | `tmp/<uuid>` | work in progress, with a locked file in it for as long as its process lives |
 
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Gid, Mode, OFlags, Uid, fchown, mkdirat, open, openat, renameat};
+use rustix::fs::{
+    AtFlags, FallocateFlags, Gid, Mode, OFlags, Uid, fallocate, fchown, mkdirat, open, openat,
+    renameat, unlinkat,
+};
+use rustix::io::Errno;
 use rustix::process::geteuid;
 
 use super::{LAYER_GID, LAYER_UID};
@@ -32,6 +37,9 @@ const BLOBS: &str = "blobs";
 const SHA256: &str = "sha256";
 const LEASES: &str = "leases";
 const TMP: &str = "tmp";
+
+const BALLAST: &str = "ballast";
+const BALLAST_SIZE: u64 = 1 << 20;
 
 /// An open store folder. Everything is reached from its descriptors.
 #[derive(Debug)]
@@ -61,7 +69,7 @@ impl Folder {
         }
         match DirBuilder::new().mode(0o700).create(path) {
             Ok(()) => give(open(path, FOLDER, Mode::empty())?, owner)?,
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
             Err(e) => return Err(e),
         }
         let root = open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
@@ -108,12 +116,18 @@ impl Folder {
         layers_of(&self.path)
     }
 
-    /// Opens a file to read and write it, made where it is not there.
+    /// Opens a file to read and write it, made where it is not there. Only what was just made is
+    /// given away: what is there already may be a link to what is not the owner's.
     pub(super) fn file(&self, folder: impl AsFd, name: &str) -> io::Result<File> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = openat(folder, name, flags, FILE)?;
-        give(&file, self.owner)?;
-        Ok(file.into())
+        let flags = OFlags::RDWR | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        match openat(&folder, name, flags | OFlags::CREATE | OFlags::EXCL, FILE) {
+            Ok(file) => {
+                give(&file, self.owner)?;
+                Ok(file.into())
+            }
+            Err(Errno::EXIST) => Ok(openat(&folder, name, flags, FILE)?.into()),
+            Err(e) => Err(e.into()),
+        }
     }
 
     /// Makes a folder that is not there yet.
@@ -133,12 +147,38 @@ impl Folder {
         text: &[u8],
     ) -> io::Result<()> {
         let fresh = format!("{name}.new");
+        match unlinkat(folder, fresh.as_str(), AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => {}
+            Err(e) => return Err(e.into()),
+        }
         let mut file = self.file(folder, &fresh)?;
-        file.set_len(0)?;
         io::Write::write_all(&mut file, text)?;
         file.sync_all()?;
         renameat(folder, fresh.as_str(), folder, name)?;
         Ok(rustix::fs::fsync(folder)?)
+    }
+
+    /// Keeps a little of the disk, so that what makes room can be written down when there is none.
+    /// A disk that does not take it is no worse than without.
+    pub(super) fn load_ballast(&self) {
+        if let Ok(None) = existing(&self.root, BALLAST)
+            && let Ok(file) = self.file(&self.root, BALLAST)
+        {
+            let _ = fallocate(&file, FallocateFlags::empty(), 0, BALLAST_SIZE);
+        }
+    }
+
+    /// As `make_room`, once more without the ballast where the disk is full.
+    pub(super) fn making_room<T>(&self, make_room: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match make_room() {
+            Err(e)
+                if matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded)
+                    && unlinkat(&self.root, BALLAST, AtFlags::empty()).is_ok() =>
+            {
+                make_room()
+            }
+            result => result,
+        }
     }
 }
 
@@ -146,7 +186,7 @@ impl Folder {
 pub(super) fn existing(folder: impl AsFd, name: &str) -> io::Result<Option<File>> {
     match openat(folder, name, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
         Ok(file) => Ok(Some(file.into())),
-        Err(rustix::io::Errno::NOENT) => Ok(None),
+        Err(Errno::NOENT) => Ok(None),
         Err(e) => Err(e.into()),
     }
 }
@@ -166,7 +206,7 @@ pub(super) fn names(folder: impl AsFd) -> io::Result<Vec<String>> {
 fn make(parent: BorrowedFd<'_>, name: &str, owner: Option<(u32, u32)>) -> io::Result<()> {
     match mkdirat(parent, name, PRIVATE) {
         Ok(()) => give(openat(parent, name, FOLDER, Mode::empty())?, owner),
-        Err(rustix::io::Errno::EXIST) => Ok(()),
+        Err(Errno::EXIST) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

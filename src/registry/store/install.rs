@@ -2,22 +2,20 @@
 //! its entry in the index.
 
 use std::collections::HashSet;
-use std::os::fd::AsFd;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
 use futures_util::stream::iter;
-use rustix::fs::{AtFlags, Timespec, Timestamps, syncfs, utimensat};
+use rustix::fs::syncfs;
 
 use super::budget::Budget;
-use super::catalog::{Update, hex, now};
-use super::index::Record;
+use super::catalog::Update;
 use super::source::Source;
 use super::work::{self, Work};
-use super::{Store, blocking, failed, time};
+use super::{Store, blocking, failed};
 use crate::registry::manifest::{Config, Descriptor, Manifest};
 use crate::registry::unpack::{Caps, UnpackError, Unpacked, Unpacker};
-use crate::registry::{ImageError, LayerId, LayerPhase, LayerState, Progress, Reference};
+use crate::registry::{ImageError, LayerId, LayerPhase, LayerState, Progress, Reference, grammar};
 
 /// Layers that are fetched and unpacked at the same time.
 const AT_ONCE: usize = 3;
@@ -41,9 +39,6 @@ pub(super) struct Wanted {
     pub(super) parsed: Config,
 }
 
-/// What is to be done; `None` where the image was here and has only got its names.
-pub(super) type Plan = Option<(Work, HashSet<LayerId>, u64)>;
-
 /// Makes an image be here. When this is dropped or fails, layers that are whole already stay for
 /// the next attempt, and nothing else does.
 pub(super) async fn install(
@@ -53,7 +48,7 @@ pub(super) async fn install(
     progress: &Progress,
 ) -> Result<(), ImageError> {
     let (limit, wanted) = (store.options.size_limit, Arc::new(wanted));
-    check_size(&wanted, store.options.max_image)?;
+    check(&wanted, store.options.max_image)?;
     let planning = Arc::clone(&wanted);
     let plan = store.catalog.update(move |update| update.plan(&planning, limit)).await?;
     let (plan, rubbish) = plan;
@@ -271,108 +266,21 @@ impl From<ImageError> for UnpackFailure {
     }
 }
 
-impl Update {
-    /// Begins an installation: names what it relies on, and makes room for what it needs at least.
-    pub(super) fn plan(&mut self, wanted: &Wanted, limit: Option<u64>) -> Result<Plan, ImageError> {
-        if self.index.images.contains_key(&wanted.digest) {
-            self.index.name(&wanted.digest, &wanted.names);
-            return Ok(None);
-        }
-        let ids = &wanted.parsed.diff_ids;
-        let work = Work::begin(&self.folder, ids).map_err(failed::at("beginning a pull"))?;
-        let here = |id: &LayerId| self.index.layers.contains_key(id);
-        let mut seen = HashSet::new();
-        let layers = wanted.manifest.layers.iter().zip(ids);
-        let missing = layers.filter(|(_, id)| !here(id) && seen.insert(**id));
-        let least = missing.map(|(layer, _)| layer.size).sum();
-        if let Some(limit) = limit {
-            self.make_room(least, limit)?;
-        }
-        let here: HashSet<LayerId> =
-            ids.iter().filter(|id| self.index.layers.contains_key(id)).copied().collect();
-        let taken = here.iter().filter_map(|id| self.index.layers.get(id)).sum();
-        Ok(Some((work, here, taken)))
+/// What can be said before anything is fetched.
+fn check(wanted: &Wanted, max: u64) -> Result<(), ImageError> {
+    // Both become names of files.
+    let digests = [&wanted.digest, &wanted.manifest.config.digest];
+    if digests.into_iter().any(|digest| grammar::digest(digest).is_err()) {
+        return Err(failed::corrupt(&wanted.reference, "a digest of it is none"));
     }
-
-    /// Puts an unpacked layer, which is the folder of this name in the work, where layers are.
-    pub(super) fn place(
-        &mut self,
-        work: &Work,
-        name: &str,
-        id: LayerId,
-        bytes: u64,
-        limit: Option<u64>,
-    ) -> Result<(), ImageError> {
-        // Somebody else was faster; ours goes with the work.
-        if self.index.layers.contains_key(&id) {
-            return Ok(());
-        }
-        if let Some(limit) = limit {
-            self.make_room(bytes, limit)?;
-        }
-        let (layers, place) = (self.folder.layers.as_fd(), id.to_string());
-        let put = || {
-            // What is there without being in the index need not be whole.
-            work.take(layers, &place)?;
-            work.put(name, layers, &place)
-        };
-        put().map_err(failed::at("putting a layer in its place"))?;
-        self.index.layers.insert(id, bytes);
-        Ok(())
-    }
-
-    /// Enters an image whose layers are all here.
-    pub(super) fn enter(&mut self, wanted: &Wanted) -> Result<(), ImageError> {
-        let ids = &wanted.parsed.diff_ids;
-        if let Some(gone) = ids.iter().find(|id| !self.index.layers.contains_key(id)) {
-            return Err(failed::broken(format_args!("{gone:?} went while it was needed")));
-        }
-        let (config, digest) = (&wanted.manifest.config.digest, &wanted.digest);
-        if !self.index.images.contains_key(digest) {
-            let write = || {
-                self.folder.replace(self.folder.blobs.as_fd(), hex(config), &wanted.config)?;
-                drop(self.folder.file(&self.folder.leases, hex(digest))?);
-                // Not used yet.
-                let never = Timespec { tv_sec: 0, tv_nsec: 0 };
-                let times = Timestamps { last_access: never, last_modification: never };
-                let flags = AtFlags::SYMLINK_NOFOLLOW;
-                Ok(utimensat(&self.folder.leases, hex(digest), &times, flags)?)
-            };
-            write().map_err(failed::at("writing an image's files"))?;
-            let record = Record {
-                references: Default::default(),
-                repositories: Default::default(),
-                config: config.clone(),
-                layers: topmost(ids),
-                created: wanted.parsed.created.as_deref().and_then(time::parse),
-                pulled: now(),
-            };
-            self.index.images.insert(digest.clone(), record);
-        }
-        self.index.name(digest, &wanted.names);
-        Ok(())
-    }
-}
-
-/// Each layer once: of one that comes again, what counts is the topmost.
-fn topmost(ids: &[LayerId]) -> Vec<LayerId> {
-    let mut seen = HashSet::new();
-    let mut ids: Vec<LayerId> = ids.iter().rev().filter(|id| seen.insert(**id)).copied().collect();
-    ids.reverse();
-    ids
-}
-
-/// What the image weighs compressed says enough where that is too much already.
-fn check_size(wanted: &Wanted, max: u64) -> Result<(), ImageError> {
     let sizes = wanted.manifest.layers.iter().map(|layer| layer.size);
     let all = sizes.fold(0, u64::saturating_add);
     if all > max { Err(too_large(&wanted.reference, max)) } else { Ok(()) }
 }
 
 fn too_large(reference: &Reference, max: u64) -> ImageError {
-    let why = format!(
-        "it unpacks to more than {max} bytes or {MAX_ENTRIES} files, the most that an image may"
-    );
+    let why =
+        format!("it unpacks to more than {max} bytes (MAX_IMAGE_SIZE) or {MAX_ENTRIES} files");
     ImageError::unsupported(reference, why)
 }
 
@@ -380,17 +288,4 @@ fn too_large(reference: &Reference, max: u64) -> ImageError {
 fn printable(text: &str) -> String {
     const SHOWN: usize = 200;
     text.chars().take(SHOWN).flat_map(char::escape_debug).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_layer_that_comes_twice_the_topmost_counts() {
-        let [a, b, c] = [1, 2, 3].map(|n| LayerId([n; 32]));
-        assert_eq!(topmost(&[a, b, a, c]), [b, a, c]);
-        assert_eq!(topmost(&[a, b, c]), [a, b, c]);
-        assert_eq!(topmost(&[a, a, a]), [a]);
-    }
 }

@@ -12,11 +12,12 @@
 //! | [`find`] | from a reference to an image, held for as long as it is used |
 //! | [`space`] | what goes when |
 //! | [`work`] | what is not finished yet |
-//! | [`install`], [`budget`], [`source`] | layers on their way in, from a registry or an archive |
+//! | [`install`], [`budget`], [`source`], [`enter`] | layers on their way in, from a registry or an archive |
 //! | [`pull`], [`import`] | where images come from |
 
 mod budget;
 mod catalog;
+mod enter;
 mod failed;
 mod find;
 mod folder;
@@ -175,6 +176,7 @@ impl Images for Store {
             let change = move |update: &mut catalog::Update| update.remove(&wanted);
             let (mut removed, rubbish) = self.catalog.update(change).await?;
             removed.freed = work::close(rubbish).await;
+            self.catalog.folder.load_ballast();
             Ok(removed)
         }
         .boxed()
@@ -185,6 +187,7 @@ impl Images for Store {
             let ((mut removed, dead), rubbish) =
                 self.catalog.update(catalog::Update::prune).await?;
             removed.freed = work::close(rubbish.into_iter().chain(dead)).await;
+            self.catalog.folder.load_ballast();
             Ok(removed)
         }
         .boxed()

@@ -60,6 +60,12 @@ impl Place {
         [&b"dev"[..], b"proc", b"sys"].into_iter().any(beneath)
     }
 
+    /// Whether it lies in a directory of another union file system's own affairs.
+    pub(super) fn is_a_leftover(&self) -> bool {
+        let above = self.split().map(|(above, _)| above).unwrap_or_default();
+        above.split(|byte| *byte == b'/').any(|name| name.starts_with(b".wh..wh."))
+    }
+
     /// For messages.
     pub(super) fn shown(&self) -> String {
         shown(&self.0)

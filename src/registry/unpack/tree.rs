@@ -88,7 +88,8 @@ impl Tree {
     /// here, [`UnpackError::NoSpace`], and what the archive says.
     pub(super) fn add(&mut self, entry: Entry, archive: &mut Archive) -> Result<(), UnpackError> {
         self.count()?;
-        if entry.place.is_the_containers_own() || matches!(entry.kind, Kind::Device) {
+        let left_out = entry.place.is_the_containers_own() || entry.place.is_a_leftover();
+        if left_out || matches!(entry.kind, Kind::Device) {
             return Ok(());
         }
         let Some((path, name)) = entry.place.split() else {

@@ -47,8 +47,10 @@ fn always_asks_once_each_time(engine: Engine) {
     let registry = Registry::start();
     push(&registry, "old");
     let front = Faults::before(&registry, |_, _| Act::Pass);
-    let here = Here::start(engine, &[&front.address()], &[("PULL_POLICY", "always")]);
     let name = front.name("x:1");
+    // The service's own image is asked for as well, so it has to be at a registry.
+    let settings = [("PULL_POLICY", "always"), ("BASE_IMAGE", &name)];
+    let here = Here::start(engine, &[&front.address()], &settings);
     assert_eq!(here.prints(&name, "cat /mark"), "old");
     for _ in 0..3 {
         let before = (front.count("HEAD", "/manifests/1"), front.count("GET", "/blobs/"));

@@ -177,6 +177,28 @@ async fn lists_and_descriptions_say_what_is_known() {
     assert_eq!(missing.kind, ImageErrorKind::NotFound);
 }
 
+/// Run it alone, optimised: `cargo test --release --lib a_known_image -- --ignored --nocapture`.
+#[tokio::test]
+#[ignore = "takes measurements"]
+async fn a_known_image_is_found_in_less_than_50_microseconds() {
+    const ROUNDS: u32 = 50_000;
+    let scene = Scene::new();
+    drop(scene.add("a:1", &[(1, 10), (2, 20)]).await.unwrap());
+    let name = reference("a:1");
+    for used in [false, true] {
+        let held = scene.store.find(&name).await.unwrap();
+        let held = used.then_some(held);
+        let began = std::time::Instant::now();
+        for _ in 0..ROUNDS {
+            scene.store.find(&name).await.unwrap();
+        }
+        let each = began.elapsed() / ROUNDS;
+        println!("in use: {used}, each {each:?}");
+        assert!(each < Duration::from_micros(50), "{each:?}");
+        drop(held);
+    }
+}
+
 #[tokio::test]
 async fn a_change_wakes_those_who_wait_in_this_process_and_in_others() {
     let scene = Scene::new();

@@ -96,7 +96,10 @@ fn whiteouts_become_what_an_overlay_reads() {
     assert!(!is_opaque(&room.layer().join("d")));
     let (room, _tree) = unpacked(&Tar::default().file(".wh..wh..opq", "").end());
     assert!(is_opaque(&room.layer()));
-    let aufs = Tar::default().directory(".wh..wh.plnk").file(".wh..wh.aufs", "x");
+    let aufs = Tar::default()
+        .directory(".wh..wh.plnk")
+        .file(".wh..wh.aufs", "x")
+        .file("d/.wh..wh.plnk/1.2", "x");
     assert_eq!(listing(&unpacked(&aufs.end()).1), "");
 }
 
