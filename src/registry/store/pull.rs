@@ -41,7 +41,8 @@ pub(super) async fn pull(
         parsed,
     };
     install(store, wanted, &Source::Registry { client, reference }, progress).await?;
-    store.memory.find(&store.catalog, reference, false).await
+    // Whoever has it pulled runs it now.
+    store.memory.find(&store.catalog, reference, true).await
 }
 
 /// The image's configuration, whole and checked against its digest.

@@ -61,13 +61,13 @@ fn size(folder: &Path) -> u64 {
 
 /// What unpacks to more than an image may is given up on the way, and leaves nothing.
 fn g08_bombs_are_stopped(engine: Engine) {
-    const CAP: u64 = 32 * MIB;
+    const CAP: u64 = 8 * MIB;
     let registry = Registry::start();
     let oci = |layer: Layer| Image::new([busybox(), layer]).oci();
     oci(bomb(Packing::Gzip)).push(&registry, "x", "gzip");
     oci(bomb(Packing::Zstd)).push(&registry, "x", "zstd");
     oci(many_entries()).push(&registry, "x", "entries");
-    let settings = [("MAX_IMAGE_SIZE", "32m"), ("CUSTOM_IMAGE_PULL_TIMEOUT", "60")];
+    let settings = [("MAX_IMAGE_SIZE", "8m"), ("CUSTOM_IMAGE_PULL_TIMEOUT", "60")];
     let here = Here::start(engine, &[&registry.address()], &settings);
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Here, files, verdict};
+use crate::metrics::Metrics;
 use crate::support::faults::{Act, Faults, Gate};
 use crate::support::images::{Archive, Image, busybox, noise};
 use crate::support::registry::Registry;
@@ -61,11 +62,14 @@ fn a_pull_that_nobody_wants_ends(engine: Engine) {
     Image::marked("unwanted").push(&registry, "x", "1");
     let front = Faults::at(&registry, "/blobs/", |_| Act::Stall(10));
     let here = Here::start(engine, &[&front.address()], &[]);
-    let before = files(here.store());
     let request = json!({"image": front.name("x:1"), "script": "true"});
     here.abandon(&request, Duration::from_secs(1));
+    until("its end", PATIENCE, || {
+        let ended = Metrics::of(&here).sample("oncebox_pulls_total{result=\"given_up\"}");
+        (ended == 1.0).then_some(())
+    });
     until("what came of it to be gone", PATIENCE, || {
-        files(here.store()).iter().all(|file| before.contains(file)).then_some(())
+        files(&here.store().join("tmp")).is_empty().then_some(())
     });
 }
 
@@ -174,11 +178,10 @@ fn g17_a_full_disk_is_no_space(engine: Engine) {
     let settings = [("IMAGE_STORE", disk.path())];
     let here = Here::start(engine, &[&registry.address()], &settings);
     assert_eq!(here.prints(&registry.name("x:small"), "cat /mark"), "small");
-    let before = files(disk.0.path());
     let problem = here.fails(&registry.name("x:big"));
     assert_eq!(verdict(&problem), ("no_space".into(), 507, 1), "{}", problem.0);
     until("partial pulls to be gone", Duration::from_secs(2), || {
-        files(disk.0.path()).iter().all(|file| before.contains(file)).then_some(())
+        files(&disk.0.path().join("tmp")).is_empty().then_some(())
     });
     assert_eq!(here.prints(&registry.name("x:small"), "cat /mark"), "small");
     drop(here);

@@ -137,6 +137,7 @@ fn layers() -> Vec<Layer> {
         .symlink("folder-then-link", "a")
         .whiteout("links/first")
         .whiteout("big")
+        .dir("sticky", 0o1777)
         .file("sticky/new", 0o644, "new")
         .entry(EntryType::Regular, "./dotted/./x", 0o644, "", b"dotted");
     let third = Archive::new()
@@ -144,6 +145,7 @@ fn layers() -> Vec<Layer> {
         .file("dotted/again", 0o644, "in the layer that removes it")
         .dir("a/folder-gone", 0o500)
         .file("a/folder-gone/new", 0o644, "new")
+        .dir("secret", 0o700)
         .file("secret/more", 0o644, "root's only");
     let again = Archive::new().dir("a", 0o711).file("a/changed", 0o640, "once more").layer();
     vec![busybox(), first.layer(), second.layer(), again.clone(), third.layer(), again]
