@@ -276,6 +276,7 @@ async fn a_service_that_stops_ends_pulls() {
         told.last().map(|(name, problem)| (name.as_str(), &problem["code"])),
         Some(("error", &json!("draining")))
     );
+    drop(timeout(SOON, door.pulls.acquire()).await.expect("in time"));
     let (status, body) = ask(&door, pull_of("slow")).await;
     assert_eq!((status, &body["code"]), (503, &json!("draining")));
 }
