@@ -67,7 +67,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
             wrong.push((field, value));
         }
     }
-    for image in ["a; id", "--privileged", "../x", "UPPER/case", "x\n", "http://x/y", "", " "] {
+    for image in ["a; id", "--privileged", "../x", "case/UPPER", "x\n", "http://x/y", "", " "] {
         wrong.push(("image", json!(image)));
     }
     wrong
@@ -109,7 +109,8 @@ fn a_script_there_must_be_and_only_one(engine: Engine) {
 }
 
 fn an_unknown_image_is_404_and_never_another(engine: Engine) {
-    let request = json!({"script": "echo never", "image": "oncebox-test/none:1"});
+    let image = "oncebox-test/none:1";
+    let request = json!({"script": "echo never", "image": image, "pull_policy": "never"});
     let problem = Shared::get(engine).refuse(&request);
     assert_eq!((problem.http(), problem.code()), (404, "image_not_found"), "{}", problem.0);
     assert_eq!(problem.field(), "image");
