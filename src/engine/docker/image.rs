@@ -58,7 +58,9 @@ pub(super) fn read(
     let mut volumes = volumes.collect::<Result<Vec<_>, _>>()?;
     volumes.sort_unstable();
     volumes.dedup();
-    let variables = pairs().map(|(name, _)| name.to_owned()).collect();
+    // A variable without a name can't be set, and the daemon would refuse the whole container.
+    let variables = pairs().map(|(name, _)| name.to_owned()).filter(|name| !name.is_empty());
+    let variables = variables.collect();
     let env = pairs()
         .filter(|(name, _)| !is_hook(name))
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
