@@ -18,8 +18,10 @@ fn milliseconds(time: Duration) -> f64 {
 pub fn problem(request_id: &str, problem: &Problem) {
     let Problem { status, code, fault, .. } = problem;
     let status = status.as_u16();
-    match fault {
-        Some(fault) => error!(request_id, status, code, fault = clean(fault), "request failed"),
+    let ours = problem.status.is_server_error();
+    match fault.as_deref().map(clean) {
+        Some(fault) if ours => error!(request_id, status, code, fault, "request failed"),
+        Some(fault) => info!(request_id, status, code, fault, "request refused"),
         None => info!(request_id, status, code, "request refused"),
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 use actix_web::web;
 use bytes::Bytes;
 use futures_util::Stream;
-use futures_util::future::BoxFuture;
 use futures_util::stream::unfold;
 use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::document::{ProgressDocument, PulledDocument};
@@ -27,11 +28,10 @@ const BEAT: Duration = Duration::from_secs(15);
 /// One client that follows a pull.
 pub(super) struct Follower {
     progress: watch::Receiver<PullState>,
-    outcome: BoxFuture<'static, Result<Image, ImageError>>,
+    /// Goes on while this client does not read, so that its place is free when the pull is over.
+    outcome: AbortOnDropHandle<Result<Image, ImageError>>,
     door: web::Data<Door>,
     request_id: RequestId,
-    /// What this client takes of the service.
-    _place: (TaskTrackerToken, OwnedSemaphorePermit),
     /// Progress that was not sent yet.
     news: bool,
     /// More may come.
@@ -42,6 +42,7 @@ pub(super) struct Follower {
 }
 
 impl Follower {
+    /// `place` is what this client takes of the service.
     pub(super) fn new(
         Pull { progress, outcome }: Pull,
         door: web::Data<Door>,
@@ -49,12 +50,15 @@ impl Follower {
         place: (TaskTrackerToken, OwnedSemaphorePermit),
     ) -> Self {
         let now = Instant::now();
+        let outcome = tokio::spawn(async move {
+            let _place = place;
+            outcome.await
+        });
         Self {
             progress,
-            outcome,
+            outcome: AbortOnDropHandle::new(outcome),
             door,
             request_id,
-            _place: place,
             news: true,
             watching: true,
             next_progress: now,
@@ -102,10 +106,11 @@ impl Follower {
         }
     }
 
-    fn last(&self, outcome: Result<Image, ImageError>) -> Bytes {
+    fn last(&self, outcome: Result<Result<Image, ImageError>, JoinError>) -> Bytes {
         match outcome {
-            Ok(image) => event("done", &PulledDocument::from(&image)),
-            Err(error) => self.problem(error.into()),
+            Ok(Ok(image)) => event("done", &PulledDocument::from(&image)),
+            Ok(Err(error)) => self.problem(error.into()),
+            Err(panic) => self.problem(Problem::internal(format!("a pull: {panic}"))),
         }
     }
 

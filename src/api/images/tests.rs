@@ -248,8 +248,20 @@ async fn whoever_leaves_gives_the_pull_and_its_place_up() {
     assert_eq!(door.inside.len(), 1);
     drop(body);
     timeout(SOON, shelf.given_up.cancelled()).await.expect("given up");
+    drop(timeout(SOON, door.pulls.acquire()).await.expect("in time"));
     assert_eq!(door.inside.len(), 0);
     assert_eq!(ask(&door, pull_of("alpine")).await.0, 200);
+}
+
+#[actix_web::test]
+async fn a_client_that_does_not_read_keeps_no_place_longer_than_the_pull() {
+    let shelf = Shelf::with(&[]);
+    let door = door_to(&shelf);
+    let _unread = call(&door, watched("later")).await;
+    assert_eq!((door.inside.len(), door.pulls.available_permits()), (1, 0));
+    shelf.arrive.cancel();
+    let _free = timeout(SOON, door.pulls.acquire()).await.expect("in time");
+    assert_eq!(door.inside.len(), 0);
 }
 
 #[actix_web::test]
@@ -264,6 +276,7 @@ async fn a_service_that_stops_ends_pulls() {
         told.last().map(|(name, problem)| (name.as_str(), &problem["code"])),
         Some(("error", &json!("draining")))
     );
+    drop(timeout(SOON, door.pulls.acquire()).await.expect("in time"));
     let (status, body) = ask(&door, pull_of("slow")).await;
     assert_eq!((status, &body["code"]), (503, &json!("draining")));
 }
