@@ -129,7 +129,8 @@ fn g11_no_image_for_this_platform(engine: Engine) {
     Document::index(Format::Docker, &[(&image.manifest(), foreign)]).push(&registry, "x", "other");
     let here = Here::start(engine, &[&registry.address()], &[]);
     let problem = refused(&here, &registry.name("x:other"), &["image_unsupported"]);
-    assert!(problem.detail().contains("platform"), "{}", problem.0);
+    let told = ["platform", architecture()].iter().any(|word| problem.detail().contains(word));
+    assert!(told, "{}", problem.0);
 }
 
 /// A manifest of one image says its platform only in its configuration.

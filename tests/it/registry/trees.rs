@@ -143,13 +143,15 @@ fn layers(engine: Engine) -> Vec<Layer> {
         .dir("sticky", 0o1777)
         .file("sticky/new", 0o644, "new")
         .entry(EntryType::Regular, "./dotted/./x", 0o644, "", b"dotted");
-    let third = Archive::new()
-        .whiteout("dotted")
-        .file("dotted/again", 0o644, "in the layer that removes it")
+    let mut third = Archive::new()
         .dir("a/folder-gone", 0o500)
         .file("a/folder-gone/new", 0o644, "new")
         .dir("secret", 0o700)
         .file("secret/more", 0o644, "root's only");
+    if engine == Engine::Native {
+        // The daemon unpacks no path beneath one that the same layer removes.
+        third = third.whiteout("dotted").file("dotted/again", 0o644, "where it was removed");
+    }
     let again = Archive::new().dir("a", 0o711).file("a/changed", 0o640, "once more").layer();
     vec![busybox(), first.layer(), second.layer(), again.clone(), third.layer(), again]
 }
