@@ -53,6 +53,10 @@ pub(super) fn read(
     let config = found.config.unwrap_or_default();
     let env = config.env.unwrap_or_default();
     let pairs = || env.iter().filter_map(|pair| pair.split_once('='));
+    // The daemon gives every container these, and nothing we say takes them out again.
+    if pairs().filter(|(name, _)| !name.is_empty()).count() != env.len() {
+        return Err("its Env has an entry that is no NAME=value".into());
+    }
     let volumes = config.volumes.unwrap_or_default();
     let volumes = volumes.iter().filter_map(|path| volume(path).transpose());
     let mut volumes = volumes.collect::<Result<Vec<_>, _>>()?;
