@@ -178,13 +178,19 @@ mod tests {
             "LUA_INIT=x",
             "GLIBC_TUNABLES=x",
             "HOME=/root",
-            "no-equals-sign",
-            "=nameless",
         ];
         let image = plain(found(&env, &[])).unwrap();
         let kept: Vec<&str> = image.env.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(kept, ["PATH", "LANG", "JAVA_HOME", "GOPATH", "EMPTY"]);
         assert!(image.facts.variables.iter().any(|name| name == "LD_PRELOAD"));
+    }
+
+    #[test]
+    fn what_is_no_variable_can_t_be_taken_out_of_a_container() {
+        for odd in ["no-equals-sign", "=nameless", ""] {
+            let refused = plain(found(&["PATH=/usr/bin", odd], &[])).unwrap_err();
+            assert!(refused.contains("NAME=value"), "{refused}");
+        }
     }
 
     #[test]

@@ -15,6 +15,8 @@ const FREE: &[&str] = &[
     "Config.Volumes",
     // The image's labels stand beside ours; ours have rows of their own.
     "Config.Labels",
+    // The image's times stand beside our `NONE`, and time nothing; that has a row of its own.
+    "Config.Healthcheck",
     // The daemon's default for a `/dev/shm` that this container does not have.
     "HostConfig.ShmSize",
 ];
@@ -96,6 +98,14 @@ fn rows(
         Row { field: "Image".into(), wanted: json!(wanted.image), found: json!(found.image) },
         mounts(&host, found)?,
     ];
+    let test = |config: &Map<String, Value>| {
+        config.get("Healthcheck").map_or(Value::Null, |check| check["Test"].clone())
+    };
+    rows.push(Row {
+        field: "Config.Healthcheck.Test".into(),
+        wanted: test(&config),
+        found: test(&found_config),
+    });
     for (label, value) in wanted.labels.iter().flatten() {
         let found = found.config.as_ref().and_then(|config| config.labels.as_ref()?.get(label));
         rows.push(Row {
@@ -223,6 +233,7 @@ mod tests {
         host["OomKillDisable"] = json!(false);
         let mut config = Value::Object(config);
         config["Labels"]["maintainer"] = json!("somebody");
+        config["Healthcheck"]["Interval"] = json!(30_000_000_000_u64);
         config["ExposedPorts"] = json!({ "80/tcp": {} });
         config["Volumes"] = json!({ "/data": {} });
         config["OnBuild"] = json!(null);
