@@ -238,6 +238,9 @@ fn g13_a_foreign_realm_gets_no_credentials(engine: Engine) {
 /// A blob that is elsewhere is fetched there, and who we are is not said there.
 fn g12_credentials_stay_behind_at_a_redirect(engine: Engine) {
     let (open, locked) = locked();
+    // A daemon does not fetch a layer that another test has brought it.
+    let mark = format!("behind a password {}", uuid::Uuid::now_v7());
+    Image::marked(&mark).push(&open, "x", "2");
     let elsewhere = Faults::before(&open, |_, _| Act::Pass);
     let there = elsewhere.address();
     let front = Faults::before(&locked, move |asked, _| match asked.split_once("/blobs/") {
@@ -250,7 +253,7 @@ fn g12_credentials_stay_behind_at_a_redirect(engine: Engine) {
     let config = docker_config(&login(&front.address().to_string(), USER, PASSWORD));
     let folder = config.path().to_str().expect("text");
     let here = Here::start(engine, &[&front.address(), &there], &[("DOCKER_CONFIG", folder)]);
-    assert_eq!(here.prints(&front.name("x:1"), "cat /mark"), "behind a password");
+    assert_eq!(here.prints(&front.name("x:2"), "cat /mark"), mark);
     assert!(front.requests().iter().any(|r| r.header("authorization").is_some()));
     let fetched = elsewhere.requests();
     assert!(!fetched.is_empty(), "nothing was fetched elsewhere");
