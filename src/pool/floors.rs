@@ -60,6 +60,8 @@ impl Pool {
                     if kept.as_ref() != Some(&key) {
                         if let Some(old) = kept.take() {
                             self.stock().release(&old, floor.count);
+                            // What a name has left behind is hardly asked for any more.
+                            self.discard(&old.image);
                         }
                         self.stock().hold(&key, &recipe, floor.count);
                         self.grow(&key);

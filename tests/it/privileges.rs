@@ -8,6 +8,8 @@ use std::process::{Command, Stdio};
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::support::images::Image;
+use crate::support::registry::Registry;
 use crate::support::service::oncebox;
 use crate::support::{Engine, Service, host, turn};
 
@@ -84,6 +86,35 @@ fn native_http_gives_up_its_privileges() {
     assert_eq!(host::status(service.pid(), "NoNewPrivs").as_deref(), Some("1"));
     let answer = service.run(&json!({"script": "echo still works", "memory_limit": "64m"}));
     assert_eq!(answer.text(), "still works\n");
+}
+
+/// Images are pulled and run by a process that may do nothing beyond that, whether it gave up what
+/// it could do or never could do more.
+#[test]
+fn native_pulls_images_without_privileges() {
+    let _turn = turn::together();
+    let registry = Registry::start();
+    Image::marked("unprivileged").push(&registry, "x", "1");
+    let address = registry.address();
+    let (_folder, program) = program_for_anybody();
+    let dropped = oncebox("serve", Engine::Native);
+    for (command, more) in [
+        (dropped, ("USER_NAME", "nobody")),
+        (as_nobody(&program), ("ACCEPT_UNENFORCED", "memory,cpu,pids")),
+    ] {
+        let store = tempfile::Builder::new().prefix("oncebox-it-store-").tempdir();
+        let store = store.expect("a folder");
+        let nobody = Some(NOBODY.parse().expect("a uid"));
+        std::os::unix::fs::chown(store.path(), nobody, nobody).expect("root may");
+        let path = store.path().to_str().expect("text");
+        let settings = [("INSECURE_REGISTRIES", address.as_str()), ("IMAGE_STORE", path), more];
+        let service = Service::start_program(command, &settings);
+        assert_eq!(ids(service.pid(), "Uid"), NOBODY);
+        let request = json!({"image": registry.name("x:1"), "script": "cat /mark; id -u"});
+        let printed = service.run(&request).text();
+        assert_eq!(printed, "unprivileged1000\n", "{more:?}");
+        drop(service);
+    }
 }
 
 /// The one id that is real, effective, saved and the file system's.

@@ -13,7 +13,7 @@ use crate::metrics::Metrics;
 use crate::support::Engine;
 use crate::support::faults::{Act, Faults};
 use crate::support::http::{Request, Response, Server};
-use crate::support::images::Image;
+use crate::support::images::{Archive, Image};
 use crate::support::registry::{Door, Registry};
 use crate::support::tokens::{Client, TokenServer};
 
@@ -28,7 +28,9 @@ fn login(registry: &str, user: &str, password: &str) -> Value {
 /// A registry with a password before one with an image.
 fn locked() -> (Registry, Registry) {
     let open = Registry::start();
-    Image::marked("behind a password").push(&open, "x", "1");
+    // Of its own, so that the daemon has none of it from another test.
+    let own = Archive::new().file("own", 0o644, open.address()).layer();
+    Image::marked("behind a password").with(own).push(&open, "x", "1");
     let locked = open.door(Door::Password(USER, PASSWORD));
     (open, locked)
 }
@@ -44,7 +46,7 @@ fn told_nobody(here: &Here, texts: &[&str]) {
     }
 }
 
-fn what_docker_login_left_opens_the_door(engine: Engine) {
+fn what_a_login_left_opens_the_door(engine: Engine) {
     let (_open, locked) = locked();
     let config = docker_config(&login(&locked.address(), USER, PASSWORD));
     let folder = config.path().to_str().expect("text");
@@ -282,7 +284,7 @@ fn a_refused_pull_is_counted(engine: Engine) {
 }
 
 on_both_engines! {
-    together: what_docker_login_left_opens_the_door, a_secret_file_opens_the_door,
+    together: what_a_login_left_opens_the_door, a_secret_file_opens_the_door,
         helpers_are_asked, g05_wrong_credentials_are_one_attempt, anybody_s_token_is_fetched,
         a_token_is_given_for_a_password, a_token_is_given_for_an_identity,
         g12_credentials_stay_behind_at_a_redirect, credentials_in_a_setting_are_refused,

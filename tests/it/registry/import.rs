@@ -44,7 +44,7 @@ fn import_bytes(here: &Here, args: &[&str], bytes: &[u8]) -> (bool, String) {
     })
 }
 
-fn a_docker_archive_is_imported(engine: Engine) {
+fn a_saved_archive_is_imported(engine: Engine) {
     let here = Here::start(engine, &[], &[]);
     let folder = folder();
     let file = folder.path().join("image.tar");
@@ -182,6 +182,6 @@ fn docker_saves_what_native_runs() {
 
 on_both_engines! {
     together: ;
-    native: a_docker_archive_is_imported, an_oci_layout_is_imported,
+    native: a_saved_archive_is_imported, an_oci_layout_is_imported,
         what_is_no_image_is_not_imported, an_imported_image_is_a_base
 }

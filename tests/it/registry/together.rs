@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Here, files, verdict};
+use super::{Here, Images, files, verdict};
 use crate::metrics::Metrics;
 use crate::support::faults::{Act, Faults, Gate};
 use crate::support::images::{Archive, Image, busybox, noise};
 use crate::support::registry::Registry;
+use crate::support::residue::Residue;
 use crate::support::{Engine, Reply, host, until};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -143,6 +144,53 @@ fn a_pull_goes_on_after_a_kill(engine: Engine) {
     residue.gone();
 }
 
+/// Killed again and again, wherever the pull was: the store is never wrong, and the work goes on.
+fn a_pull_survives_kills_at_any_moment(engine: Engine) {
+    const LAYERS: u64 = 6;
+    let registry = Registry::start();
+    let noisy = |n: u64| noise(n, 100_000);
+    let mut image = Image::new([busybox()]);
+    for n in 0..LAYERS {
+        let layer = Archive::new().file(format!("noise-{n}"), 0o644, noisy(n)).layer();
+        image = image.with(layer);
+    }
+    image.push(&registry, "x", "1");
+    let front = Faults::at(&registry, "/blobs/", |_| {
+        std::thread::sleep(Duration::from_millis(20));
+        Act::Pass
+    });
+    let name = front.name("x:1");
+    let mut images = Images::from(engine, &[&front.address()]);
+    let mut left = Vec::new();
+    for kill in 1..=6 {
+        let here = Here::on(&images, &[]);
+        let asked = front.requests().len();
+        let post = here.poster();
+        let request = json!({"image": name, "script": "true"});
+        std::thread::scope(|scope| {
+            let run = scope.spawn(move || post(&request).is_ok());
+            // Each time a little later, and in no step with what the service does.
+            until("the pull to have come so far", PATIENCE, || {
+                (run.is_finished() || front.requests().len() >= asked + kill).then_some(())
+            });
+            let (residue, same) = here.kill();
+            left.push(residue);
+            images = same;
+        });
+    }
+    let here = Here::on(&images, &[]);
+    let answer = here.prints(&name, "sha256sum /noise-*");
+    for (n, line) in (0..LAYERS).zip(answer.lines()) {
+        let sum = crate::support::images::digest(&noisy(n));
+        assert_eq!(line.split(' ').next(), sum.strip_prefix("sha256:"), "{answer}");
+    }
+    until("what was left to be gone", PATIENCE, || {
+        files(&here.store().join("tmp")).is_empty().then_some(())
+    });
+    drop(here);
+    left.into_iter().for_each(Residue::gone);
+}
+
 /// A store of so many bytes, gone when this is dropped.
 struct Disk(tempfile::TempDir);
 
@@ -247,6 +295,7 @@ fn the_store_keeps_what_is_in_use(engine: Engine) {
 
 on_both_engines! {
     together: g16_many_requests_make_one_pull, a_pull_that_nobody_wants_ends;
-    native: two_services_share_a_store, a_pull_goes_on_after_a_kill, g17_a_full_disk_is_no_space,
+    native: two_services_share_a_store, a_pull_goes_on_after_a_kill,
+        a_pull_survives_kills_at_any_moment, g17_a_full_disk_is_no_space,
         the_store_forgets_what_was_used_last, the_store_keeps_what_is_in_use
 }

@@ -334,12 +334,14 @@ fn the_store_has_the_rest(here: &Here, layers: &[Layer], wanted: &Path) {
 }
 
 /// Many layers, each of which changes what the one beneath says.
-fn a_hundred_layers_are_one_tree(engine: Engine) {
+fn many_layers_are_one_tree(engine: Engine) {
+    // The daemon takes its time for each.
+    let many = if engine == Engine::Native { 100 } else { 20 };
     let registry = Registry::start();
     let mut layers = vec![busybox()];
-    for n in 0..100 {
+    for n in 0..many {
         let archive = Archive::new().file("last", 0o644, n.to_string());
-        let archive = archive.file(format!("each/{n}"), 0o644, n.to_string());
+        let archive = archive.dir("each", 0o755).file(format!("each/{n}"), 0o644, n.to_string());
         layers.push(match n {
             0 => archive.layer(),
             _ => archive.whiteout(&format!("each/{}", n / 2)).layer(),
@@ -348,9 +350,10 @@ fn a_hundred_layers_are_one_tree(engine: Engine) {
     Image::new(layers).push(&registry, "many", "1");
     let here = Here::start(engine, &[&registry.address()], &[]);
     let script = "cat /last; echo; ls /each | wc -l; ls /each | sort -n | head -n 1";
-    assert_eq!(here.prints(&registry.name("many:1"), script), "99\n50\n50\n");
+    let wanted = format!("{}\n{}\n{}\n", many - 1, many / 2, many / 2);
+    assert_eq!(here.prints(&registry.name("many:1"), script), wanted);
 }
 
 on_both_engines! {
-    together: a_script_sees_what_the_layers_say, a_hundred_layers_are_one_tree
+    together: a_script_sees_what_the_layers_say, many_layers_are_one_tree
 }

@@ -5,6 +5,7 @@ pub mod faults;
 pub mod host;
 pub mod http;
 pub mod images;
+pub mod layers;
 pub mod registry;
 pub mod residue;
 pub mod service;

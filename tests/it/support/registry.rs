@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::images::through;
+use super::layers::through;
 use super::service::{client, free_address};
 use super::tokens::TokenServer;
 use super::until;

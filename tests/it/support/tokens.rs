@@ -9,7 +9,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
 use super::http::{Request, Response, Server};
-use super::images::through;
+use super::layers::through;
 
 /// Who gets a token.
 #[derive(Clone)]
