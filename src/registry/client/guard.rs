@@ -1,9 +1,11 @@
 //! Which addresses a stranger's registry may be at: those of the public internet.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+
+use crate::registry::address::is_public;
 
 /// An address is refused: it is this machine's, a private network's, or a cloud's own.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
@@ -38,57 +40,10 @@ pub(super) fn literal(url: &Url) -> Option<IpAddr> {
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()
 }
 
-/// Whether anybody may be sent there.
-pub(super) fn is_public(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(address) => is_public_v4(address),
-        IpAddr::V6(address) => is_public_v6(address),
-    }
-}
-
-fn is_public_v4(address: Ipv4Addr) -> bool {
-    /// Where one cloud keeps its virtual machines' metadata, in the midst of public addresses.
-    const WIRE_SERVER: Ipv4Addr = Ipv4Addr::new(168, 63, 129, 16);
-    let [a, b, c, _] = address.octets();
-    let special = address.is_private()
-        || address.is_loopback()
-        || address.is_link_local()
-        || address.is_documentation()
-        || address == WIRE_SERVER
-        // This network; multicast, reserved and broadcast.
-        || a == 0
-        || a >= 224
-        // Carrier-grade NAT, in which clouds keep services too.
-        || (a == 100 && b & 0xc0 == 64)
-        // Protocol assignments; the old 6to4 relays; benchmarks.
-        || (a == 192 && b == 0 && c == 0)
-        || (a == 192 && b == 88 && c == 99)
-        || (a == 198 && b & 0xfe == 18);
-    !special
-}
-
-fn is_public_v6(address: Ipv6Addr) -> bool {
-    let [a, b, ..] = address.segments();
-    if let [0x64, 0xff9b, 0, 0, 0, 0, high, low] = address.segments() {
-        // NAT64: on networks without IPv4 every registry is there, and what is behind it counts.
-        let [[a, b], [c, d]] = [high.to_be_bytes(), low.to_be_bytes()];
-        return is_public_v4(Ipv4Addr::new(a, b, c, d));
-    }
-    // Global unicast alone: loopback, local, mapped and multicast addresses are outside of it.
-    let global = a & 0xe000 == 0x2000;
-    let special = match a {
-        // Teredo and other protocols; documentation.
-        0x2001 => b < 0x200 || b == 0xdb8,
-        // 6to4, which holds any IPv4 address.
-        0x2002 => true,
-        0x3fff => b < 0x1000,
-        _ => false,
-    };
-    global && !special
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
     use proptest::prelude::*;
     use rstest::rstest;
 

@@ -11,6 +11,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::fault::Fault;
 use super::guard::{self, PublicOnly};
+use crate::registry::address::is_public;
 
 /// Connections that are kept to one host while nothing is asked.
 const IDLE_CONNECTIONS: usize = 4;
@@ -58,7 +59,7 @@ impl Ways {
             return Ok(&self.direct);
         }
         match guard::literal(url) {
-            Some(address) if !guard::is_public(address) => Err(Fault::NotPublic),
+            Some(address) if !is_public(address) => Err(Fault::NotPublic),
             None if self.proxies.iter().any(|proxy| Some(proxy.as_str()) == url.host_str()) => {
                 Err(Fault::NotPublic)
             }
