@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::{CONTENT_ENCODING, CONTENT_LENGTH};
 use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use tokio::time::timeout;
 
+use super::code::Code;
 use super::problem::Problem;
 
 /// For the whole body to arrive.
@@ -35,7 +35,7 @@ pub(super) async fn read(
     }
     timeout(DEADLINE, collect(payload, most)).await.unwrap_or_else(|_| {
         let detail = format!("the request body did not arrive within {} s", DEADLINE.as_secs());
-        Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "request_timeout", detail))
+        Err(Problem::new(Code::RequestTimeout, detail))
     })
 }
 
@@ -44,7 +44,7 @@ async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Proble
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| match e {
             PayloadError::Overflow => Problem::body_too_large(most),
-            _ => Problem::new(StatusCode::BAD_REQUEST, "broken_body", "the request body broke off"),
+            _ => Problem::new(Code::BrokenBody, "the request body broke off"),
         })?;
         if body.len() + chunk.len() > most {
             return Err(Problem::body_too_large(most));

@@ -4,6 +4,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use uuid::Uuid;
 
+use super::code::Code;
 use super::fields::{
     Object, Pairs, given, given_base64, given_bytes, given_count, given_seconds, objects,
 };
@@ -104,19 +105,15 @@ fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
 fn not_understood(path: String, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     if !error.is_data() {
-        return Problem::new(
-            actix_web::http::StatusCode::BAD_REQUEST,
-            "invalid_json",
-            format!("the body is not JSON: {text}"),
-        );
+        return Problem::new(Code::InvalidJson, format!("the body is not JSON: {text}"));
     }
     // The parser repeats the value it did not expect; that may be a part of a script.
     let detail = match text.rsplit_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
         _ => text,
     };
-    let code =
-        if detail.starts_with("unknown field") { "unknown_field" } else { "invalid_request" };
+    let unknown = detail.starts_with("unknown field");
+    let code = if unknown { Code::UnknownField } else { Code::InvalidRequest };
     let problem = Problem::field(code, path, detail);
     // The document as a whole has no field's path.
     Problem { field: problem.field.filter(|path| path != "."), ..problem }
@@ -127,7 +124,7 @@ impl TryFrom<ExecuteRequest> for Execution {
 
     fn try_from(request: ExecuteRequest) -> Result<Self, Problem> {
         let script = either("script", request.script, request.script_base64)?.ok_or_else(|| {
-            Problem::field("missing_field", "script", "there is no script to run")
+            Problem::field(Code::MissingField, "script", "there is no script to run")
         })?;
         let limits = AskedLimits {
             timeout: request.timeout.map(|s| s.0),
@@ -154,7 +151,8 @@ impl TryFrom<ExecuteRequest> for Execution {
 }
 
 fn image(text: String) -> Result<Reference, Problem> {
-    text.parse::<Reference>().map_err(|e| Problem::field("invalid_image", "image", e.to_string()))
+    text.parse::<Reference>()
+        .map_err(|e| Problem::field(Code::InvalidImage, "image", e.to_string()))
 }
 
 fn pull_policy(text: String) -> Result<PullPolicy, Problem> {
@@ -162,7 +160,8 @@ fn pull_policy(text: String) -> Result<PullPolicy, Problem> {
 }
 
 fn language(text: String) -> Result<Language, Problem> {
-    Language::find(&text).map_err(|e| Problem::field("unknown_language", "language", e.to_string()))
+    Language::find(&text)
+        .map_err(|e| Problem::field(Code::UnknownLanguage, "language", e.to_string()))
 }
 
 fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
@@ -178,11 +177,11 @@ fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
 fn files(files: Vec<RequestFile>) -> Result<Vec<InputFile>, Problem> {
     let checked = files.into_iter().enumerate().map(|(i, file)| {
         let path = RelativePath::try_from(file.path).map_err(|e| {
-            Problem::field("invalid_path", format!("files[{i}].path"), e.to_string())
+            Problem::field(Code::InvalidPath, format!("files[{i}].path"), e.to_string())
         })?;
         let field = format!("files[{i}].content");
         let content = either(&field, file.content, file.content_base64)?
-            .ok_or_else(|| Problem::field("missing_field", field, "the file has no content"))?;
+            .ok_or_else(|| Problem::field(Code::MissingField, field, "the file has no content"))?;
         Ok(InputFile { path, content, executable: file.executable })
     });
     checked.collect()
@@ -196,7 +195,7 @@ fn either(
 ) -> Result<Option<Bytes>, Problem> {
     if plain.is_some() && base64.is_some() {
         let detail = format!("give {field} or {field}_base64, not both");
-        return Err(Problem::field("conflicting_fields", field, detail));
+        return Err(Problem::field(Code::ConflictingFields, field, detail));
     }
     Ok(plain.or(base64))
 }
@@ -211,7 +210,7 @@ fn each<T>(
 }
 
 fn invalid(field: impl Into<String>, rule: impl ToString) -> Problem {
-    Problem::field("invalid_request", field, rule.to_string())
+    Problem::field(Code::InvalidRequest, field, rule.to_string())
 }
 
 #[cfg(test)]

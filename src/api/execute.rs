@@ -25,7 +25,7 @@ pub(super) async fn execute(
     let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
-    match door.executor.run(execution, &caller, &door.cancel).await {
+    match door.executor.run(execution, &caller, &(), &door.cancel).await {
         Ok(outcome) => {
             watched.ended(&outcome);
             answer(outcome).await

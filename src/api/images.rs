@@ -5,7 +5,6 @@ mod follow;
 
 use std::time::{Duration, Instant};
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::{Accept, CACHE_CONTROL, Header, Quality};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt;
@@ -15,7 +14,7 @@ use tokio::time::sleep;
 use super::dto::PullRequest;
 use super::execute::Encoding;
 use super::request_id::RequestId;
-use super::{Door, Problem, body};
+use super::{Code, Door, Problem, body};
 use crate::registry::{Image, ImageErrorKind, Pull, Reference};
 use document::{DetailsDocument, ImageDocument, Images, PulledDocument, RemovedDocument};
 use follow::Follower;
@@ -119,7 +118,7 @@ fn wants_events(request: &HttpRequest) -> bool {
 
 /// The image that the address names, as requests name theirs.
 fn addressed(request: &HttpRequest, door: &Door) -> Result<Reference, Problem> {
-    let invalid = |why: String| Problem::new(StatusCode::BAD_REQUEST, "invalid_image", why);
+    let invalid = |why: String| Problem::new(Code::InvalidImage, why);
     let text = request.uri().path().strip_prefix(PREFIX).unwrap_or_default();
     let text = percent_decode_str(text).decode_utf8().map_err(|e| invalid(e.to_string()))?;
     let reference = text.parse::<Reference>().map_err(|e| invalid(e.to_string()))?;

@@ -73,7 +73,7 @@ mod tests {
         assert!(work(LARGE, || current().id()).await.is_ok_and(|there| there != here));
         let panicked = work(LARGE, || panic!("on purpose")).await;
         assert_eq!(
-            panicked.map_err(|problem: Problem| problem.code),
+            panicked.map_err(|problem: Problem| problem.code.name()),
             Err::<(), _>("internal_error")
         );
     }

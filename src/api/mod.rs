@@ -2,6 +2,7 @@
 
 mod answer;
 mod body;
+mod code;
 mod dto;
 mod execute;
 mod fields;
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub use code::Code;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};

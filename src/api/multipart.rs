@@ -8,12 +8,12 @@ use std::str::FromStr;
 
 use actix_multipart::{Field, Multipart, MultipartError};
 use actix_web::error::PayloadError;
-use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderMap;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 
 use super::body::Whole;
+use super::code::Code;
 use super::dto::{ExecuteRequest, RequestFile};
 use super::fields::from_base64;
 use super::problem::Problem;
@@ -73,7 +73,7 @@ fn put(
         "stdin" => once(name, &mut request.stdin, content),
         "script_base64" => {
             let script = from_base64(&content);
-            let script = script.map_err(|rule| Problem::field("invalid_request", name, rule))?;
+            let script = script.map_err(|rule| Problem::field(Code::InvalidRequest, name, rule))?;
             once(name, &mut request.script_base64, script)
         }
         "image" => once(name, &mut request.image, text(name, content)?),
@@ -85,7 +85,7 @@ fn put(
         "pids_limit" => {
             let text = text(name, content)?;
             let count = text.trim().parse().map_err(|_| {
-                Problem::field("invalid_request", name, "write a whole number of processes")
+                Problem::field(Code::InvalidRequest, name, "write a whole number of processes")
             })?;
             once(name, &mut request.pids_limit, count)
         }
@@ -103,7 +103,7 @@ fn put(
             let pair = text(name, content)?;
             let (name, value) = pair
                 .split_once('=')
-                .ok_or_else(|| Problem::field("invalid_request", "env", "write NAME=value"))?;
+                .ok_or_else(|| Problem::field(Code::InvalidRequest, "env", "write NAME=value"))?;
             request.env.0.push((name.to_owned(), value.to_owned()));
             Ok(())
         }
@@ -111,7 +111,7 @@ fn put(
             let path = file_name.ok_or_else(|| {
                 let detail = "the part needs a file name: the path inside the container";
                 Problem::field(
-                    "missing_field",
+                    Code::MissingField,
                     format!("files[{}].path", request.files.len()),
                     detail,
                 )
@@ -122,26 +122,28 @@ fn put(
         }
         _ => {
             let detail = format!("unknown part {name:?}; parts are named like the JSON fields");
-            Err(Problem::field("unknown_field", name, detail))
+            Err(Problem::field(Code::UnknownField, name, detail))
         }
     }
 }
 
 fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), Problem> {
     if slot.replace(value).is_some() {
-        return Err(Problem::field("conflicting_fields", name, "this part is given twice"));
+        return Err(Problem::field(Code::ConflictingFields, name, "this part is given twice"));
     }
     Ok(())
 }
 
 fn text(name: &str, content: Bytes) -> Result<String, Problem> {
     String::from_utf8(content.into())
-        .map_err(|_| Problem::field("invalid_request", name, "this part must be UTF-8 text"))
+        .map_err(|_| Problem::field(Code::InvalidRequest, name, "this part must be UTF-8 text"))
 }
 
 fn value<T: FromStr<Err = Invalid>>(name: &str, content: Bytes) -> Result<T, Problem> {
     let text = text(name, content)?;
-    text.trim().parse().map_err(|e: Invalid| Problem::field("invalid_request", name, e.to_string()))
+    text.trim()
+        .parse()
+        .map_err(|e: Invalid| Problem::field(Code::InvalidRequest, name, e.to_string()))
 }
 
 fn broken(error: MultipartError) -> Problem {
@@ -154,7 +156,7 @@ fn broken(error: MultipartError) -> Problem {
 
 fn not_a_form(reason: String) -> Problem {
     let detail = format!("the body is not a multipart form: {reason}");
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_form", detail)
+    Problem::new(Code::InvalidForm, detail)
 }
 
 #[cfg(test)]
@@ -227,7 +229,7 @@ mod tests {
         ];
         for (body, code, field) in cases {
             let problem = check(body).await.expect_err("refused");
-            assert_eq!((problem.code, problem.field.as_deref()), (code, field), "{problem}");
+            assert_eq!((problem.code.name(), problem.field.as_deref()), (code, field), "{problem}");
         }
     }
 }

@@ -6,9 +6,11 @@ use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 
+use super::code::Code;
 use super::request_id::RequestId;
 use crate::engine::EngineError;
-use crate::execution::{Failure, Rejection};
+use crate::execution::admission::BusyCode;
+use crate::execution::{Failure, Rejection, RejectionCode};
 use crate::registry::{ImageError, ImageErrorKind};
 
 /// How long a caller should wait before another try when we can't say better.
@@ -16,11 +18,10 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Why there is no answer.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{code}: {detail}")]
+#[error("{}: {detail}", code.name())]
 pub struct Problem {
-    pub status: StatusCode,
-    /// A stable word for programs.
-    pub code: &'static str,
+    /// A stable word for programs, and the status with it.
+    pub code: Code,
     /// A sentence for people. Never names paths of this host or repeats a daemon's words.
     pub detail: String,
     /// The path of the request's field that is wrong, such as `files[2].path`.
@@ -40,60 +41,59 @@ pub enum Header {
 }
 
 impl Problem {
-    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), field: None, header: None, fault: None }
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), field: None, header: None, fault: None }
+    }
+
+    pub fn status(&self) -> StatusCode {
+        self.code.status()
     }
 
     /// A field of the request that the caller must change.
-    pub fn field(code: &'static str, field: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { field: Some(field.into()), ..Self::new(StatusCode::BAD_REQUEST, code, detail) }
+    pub fn field(code: Code, field: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(field.into()), ..Self::new(code, detail) }
     }
 
     pub fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "there is nothing at this address")
+        Self::new(Code::NotFound, "there is nothing at this address")
     }
 
     pub fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
         let detail = format!("this address takes {allow}, not {method}");
-        Self {
-            header: Some(Header::Allow(allow)),
-            ..Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail)
-        }
+        Self { header: Some(Header::Allow(allow)), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     pub fn body_too_large(most: usize) -> Self {
         let detail = format!(
             "the request body is larger than {most} bytes; the operator's MAX_BODY sets that"
         );
-        Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
+        Self::new(Code::BodyTooLarge, detail)
     }
 
     pub fn unsupported_media_type(detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
+        Self::new(Code::UnsupportedMediaType, detail)
     }
 
     pub fn draining() -> Self {
-        Failure::Busy { code: "draining", retry_after: RETRY_AFTER }.into()
+        busy(BusyCode::Draining, RETRY_AFTER)
     }
 
     /// As many clients as may wait for pulls do so.
     pub fn too_many_pulls() -> Self {
         let detail = "as many pulls as may be waited for at once go on already";
-        Self::new(StatusCode::TOO_MANY_REQUESTS, "too_many_pulls", detail)
-            .retry(Duration::from_secs(5))
+        Self::new(Code::TooManyPulls, detail).retry(Duration::from_secs(5))
     }
 
     /// Scripts would run, only not yet at the speed that they will.
     pub fn pool_filling() -> Self {
         let detail = "containers that are to wait for their scripts are still being made";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "pool_filling", detail)
-            .retry(Duration::from_secs(1))
+        Self::new(Code::PoolFilling, detail).retry(Duration::from_secs(1))
     }
 
     /// Our own fault, for which there is nothing to tell the caller.
     pub fn internal(fault: impl Into<String>) -> Self {
         let detail = "something failed inside the service; its log has the details";
-        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", detail).because(fault)
+        Self::new(Code::InternalError, detail).because(fault)
     }
 
     fn because(self, fault: impl Into<String>) -> Self {
@@ -106,7 +106,7 @@ impl Problem {
 
     /// The response, for the request with this id.
     pub fn respond(&self, request_id: &RequestId) -> HttpResponse {
-        let mut response = HttpResponse::build(self.status);
+        let mut response = HttpResponse::build(self.status());
         match self.header {
             // Whole seconds, rounded up: never earlier than meant, never 0.
             Some(Header::RetryAfter(after)) => {
@@ -125,8 +125,8 @@ impl Problem {
     pub fn document<'a>(&'a self, request_id: &'a RequestId) -> impl Serialize + 'a {
         Document {
             r#type: "about:blank",
-            title: self.status.canonical_reason().unwrap_or_default(),
-            status: self.status.as_u16(),
+            title: self.status().canonical_reason().unwrap_or_default(),
+            status: self.status().as_u16(),
             code: self.code,
             detail: &self.detail,
             field: self.field.as_deref(),
@@ -143,7 +143,7 @@ struct Document<'a> {
     r#type: &'static str,
     title: &'a str,
     status: u16,
-    code: &'a str,
+    code: Code,
     detail: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     field: Option<&'a str>,
@@ -155,7 +155,7 @@ struct Document<'a> {
 /// Lets handlers return problems. The middleware renders them again, with the request's id.
 impl ResponseError for Problem {
     fn status_code(&self) -> StatusCode {
-        self.status
+        self.status()
     }
 
     fn error_response(&self) -> HttpResponse {
@@ -183,47 +183,42 @@ impl From<ImageError> for Problem {
 
 impl From<Rejection> for Problem {
     fn from(Rejection { code, field, detail }: Rejection) -> Self {
-        match code {
-            // Valid, and yet it does not fit into a container.
-            "files_refused" => Self {
-                status: StatusCode::UNPROCESSABLE_ENTITY,
-                ..Self::field(code, field, detail)
-            },
-            "limit_exceeded" => {
-                let setting = format!("the operator's MAX_{} sets it", field.to_uppercase());
-                Self::field(code, field, format!("{detail}; {setting}"))
-            }
-            _ => Self::field(code, field, detail),
-        }
+        let code = match code {
+            RejectionCode::InvalidRequest => Code::InvalidRequest,
+            RejectionCode::InvalidPath => Code::InvalidPath,
+            RejectionCode::LimitExceeded => Code::LimitExceeded,
+            RejectionCode::PayloadTooLarge => Code::PayloadTooLarge,
+            RejectionCode::FilesRefused => Code::FilesRefused,
+        };
+        Self::field(code, field, detail)
     }
 }
 
-fn busy(code: &'static str, retry_after: Duration) -> Problem {
-    let (status, detail) = match code {
-        "queue_full" => (StatusCode::TOO_MANY_REQUESTS, "too many requests wait already"),
-        "draining" => (StatusCode::SERVICE_UNAVAILABLE, "the service is stopping"),
-        _ => (StatusCode::SERVICE_UNAVAILABLE, "no container came free in time"),
+fn busy(code: BusyCode, retry_after: Duration) -> Problem {
+    let (code, detail) = match code {
+        BusyCode::QueueFull => (Code::QueueFull, "too many requests wait already"),
+        BusyCode::QueueTimeout => (Code::QueueTimeout, "no container came free in time"),
+        BusyCode::Draining => (Code::Draining, "the service is stopping"),
     };
-    Problem::new(status, code, detail).retry(retry_after)
+    Problem::new(code, detail).retry(retry_after)
 }
 
 fn image(error: ImageError) -> Problem {
     use ImageErrorKind as Kind;
-    let (status, code) = match error.kind {
-        Kind::NotAllowed => (StatusCode::FORBIDDEN, "image_not_allowed"),
-        Kind::NotFound => (StatusCode::NOT_FOUND, "image_not_found"),
-        Kind::Auth => (StatusCode::BAD_GATEWAY, "registry_auth"),
-        Kind::Timeout => (StatusCode::GATEWAY_TIMEOUT, "registry_timeout"),
-        Kind::Unavailable => (StatusCode::SERVICE_UNAVAILABLE, "registry_unavailable"),
-        Kind::Corrupt => (StatusCode::BAD_GATEWAY, "image_corrupt"),
-        Kind::Unsupported => (StatusCode::UNPROCESSABLE_ENTITY, "image_unsupported"),
-        Kind::NoSpace => (StatusCode::INSUFFICIENT_STORAGE, "no_space"),
-        Kind::InUse => (StatusCode::CONFLICT, "image_in_use"),
+    let code = match error.kind {
+        Kind::NotAllowed => Code::ImageNotAllowed,
+        Kind::NotFound => Code::ImageNotFound,
+        Kind::Auth => Code::RegistryAuth,
+        Kind::Timeout => Code::RegistryTimeout,
+        Kind::Unavailable => Code::RegistryUnavailable,
+        Kind::Corrupt => Code::ImageCorrupt,
+        Kind::Unsupported => Code::ImageUnsupported,
+        Kind::NoSpace => Code::NoSpace,
+        Kind::InUse => Code::ImageInUse,
         Kind::EngineAway | Kind::EngineSlow | Kind::EngineFailed => return engine(error.into()),
     };
-    let problem =
-        Problem { field: Some("image".into()), ..Problem::new(status, code, error.to_string()) };
-    let problem = match status {
+    let problem = Problem::field(code, "image", error.to_string());
+    let problem = match problem.status() {
         StatusCode::SERVICE_UNAVAILABLE => problem.retry(error.retry_after.unwrap_or(RETRY_AFTER)),
         _ => problem,
     };
@@ -231,34 +226,26 @@ fn image(error: ImageError) -> Problem {
 }
 
 fn engine(error: EngineError) -> Problem {
-    let ours =
-        |status, code, detail: &str| Problem::new(status, code, detail).because(error.to_string());
+    let ours = |code, detail: &str| Problem::new(code, detail).because(error.to_string());
     match &error {
         EngineError::Unavailable(_) => ours(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "engine_unavailable",
+            Code::EngineUnavailable,
             "the engine that makes the containers does not answer; try again later",
         )
         .retry(RETRY_AFTER),
-        EngineError::Slow(_) => ours(
-            StatusCode::GATEWAY_TIMEOUT,
-            "engine_timeout",
-            "the engine that makes the containers took too long",
-        ),
-        EngineError::Make(_) => ours(
-            StatusCode::BAD_GATEWAY,
-            "container_not_made",
-            "no container could be made with every limit in force",
-        ),
+        EngineError::Slow(_) => {
+            ours(Code::EngineTimeout, "the engine that makes the containers took too long")
+        }
+        EngineError::Make(_) => {
+            ours(Code::ContainerNotMade, "no container could be made with every limit in force")
+        }
         EngineError::Lost(_) | EngineError::Protocol(_) => ours(
-            StatusCode::BAD_GATEWAY,
-            "container_lost",
+            Code::ContainerLost,
             "the container went away under the script, through no fault of the script's",
         ),
-        EngineError::FileRefused { path, reason } => Problem {
-            status: StatusCode::UNPROCESSABLE_ENTITY,
-            ..Problem::field("files_refused", "files", format!("{path}: {reason}"))
-        },
+        EngineError::FileRefused { path, reason } => {
+            Problem::field(Code::FilesRefused, "files", format!("{path}: {reason}"))
+        }
     }
 }
 
@@ -278,7 +265,7 @@ mod tests {
     #[actix_web::test]
     async fn a_rejection_names_code_field_and_way_out() {
         let detail = "600 s is more than the ceiling of 300 s".to_owned();
-        let rejection = Rejection { code: "limit_exceeded", field: "timeout", detail };
+        let rejection = Rejection { code: RejectionCode::LimitExceeded, field: "timeout", detail };
         let (head, body) = document(rejection.into()).await;
         assert_eq!(head.headers().get("content-type").unwrap(), "application/problem+json");
         insta::assert_json_snapshot!(body);
@@ -287,10 +274,10 @@ mod tests {
     #[actix_web::test]
     async fn busy_says_when_to_come_back() {
         let busy = |code| Failure::Busy { code, retry_after: Duration::from_millis(1200) };
-        let (head, _) = document(busy("queue_full").into()).await;
+        let (head, _) = document(busy(BusyCode::QueueFull).into()).await;
         assert_eq!(head.status().as_u16(), 429);
         assert_eq!(head.headers().get("retry-after").unwrap(), "2");
-        let (head, _) = document(busy("queue_timeout").into()).await;
+        let (head, _) = document(busy(BusyCode::QueueTimeout).into()).await;
         assert_eq!(head.status().as_u16(), 503);
         let (head, body) = document(Problem::draining()).await;
         assert_eq!((head.status().as_u16(), body["code"].as_str()), (503, Some("draining")));
@@ -351,11 +338,11 @@ mod tests {
     async fn images_and_files_are_the_callers_to_change() {
         let reference: crate::registry::Reference = "nowhere:1".parse().expect("valid");
         let missing = Problem::from(Failure::Image(ImageError::not_found(&reference)));
-        assert_eq!((missing.status.as_u16(), missing.code), (404, "image_not_found"));
+        assert_eq!((missing.status().as_u16(), missing.code), (404, Code::ImageNotFound));
         let wrong = Failure::Image(ImageError::unsupported(&reference, "it is for windows"));
-        assert_eq!(Problem::from(wrong).status.as_u16(), 422);
+        assert_eq!(Problem::from(wrong).status().as_u16(), 422);
         let file = EngineError::FileRefused { path: "a/b".into(), reason: "no space".into() };
         let file = Problem::from(Failure::Engine(file));
-        assert_eq!((file.status.as_u16(), file.code), (422, "files_refused"));
+        assert_eq!((file.status().as_u16(), file.code), (422, Code::FilesRefused));
     }
 }

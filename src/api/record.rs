@@ -16,10 +16,9 @@ fn milliseconds(time: Duration) -> f64 {
 
 /// A request that got no answer: loud where the fault is ours.
 pub fn problem(request_id: &str, problem: &Problem) {
-    let Problem { status, code, fault, .. } = problem;
-    let status = status.as_u16();
-    let ours = problem.status.is_server_error();
-    match fault.as_deref().map(clean) {
+    let (status, code) = (problem.status().as_u16(), problem.code.name());
+    let ours = problem.status().is_server_error();
+    match problem.fault.as_deref().map(clean) {
         Some(fault) if ours => error!(request_id, status, code, fault, "request failed"),
         Some(fault) => info!(request_id, status, code, fault, "request refused"),
         None => info!(request_id, status, code, "request refused"),

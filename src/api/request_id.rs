@@ -3,13 +3,13 @@
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use uuid::Uuid;
 
 use super::Door;
+use super::code::Code;
 use super::problem::Problem;
 use super::record;
 
@@ -69,7 +69,7 @@ pub async fn middleware(
             .unwrap_or_else(|| Problem::internal(error.to_string()));
         record::problem(id.as_str(), &problem);
         if let Some(door) = response.request().app_data::<web::Data<Door>>() {
-            door.executor.metrics().refused(problem.code);
+            door.executor.metrics().refused(problem.code.name());
         }
         response = response.into_response(problem.respond(&id));
     }
@@ -83,13 +83,12 @@ pub async fn middleware(
 fn head_problem(request: &ServiceRequest) -> Option<Problem> {
     if request.uri().to_string().len() > MAX_URI {
         let detail = format!("the address is longer than {MAX_URI} bytes");
-        return Some(Problem::new(StatusCode::URI_TOO_LONG, "uri_too_long", detail));
+        return Some(Problem::new(Code::UriTooLong, detail));
     }
     let sizes = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len());
     if sizes.sum::<usize>() > MAX_HEADERS {
         let detail = format!("the headers are larger than {MAX_HEADERS} bytes");
-        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-        return Some(Problem::new(status, "headers_too_large", detail));
+        return Some(Problem::new(Code::HeadersTooLarge, detail));
     }
     None
 }

@@ -128,7 +128,7 @@ async fn a_body_without_a_length_is_cut_off_too() {
     let request = TestRequest::post().to_http_request();
     let payload = web::Payload::from_request(&request, &mut payload).await.expect("a payload");
     let problem = body::read(&request, payload, 4096).await.expect_err("refused");
-    assert_eq!(problem.code, "body_too_large");
+    assert_eq!(problem.code, Code::BodyTooLarge);
 }
 
 #[actix_web::test]

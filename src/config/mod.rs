@@ -20,11 +20,11 @@ pub use machine::Machine;
 pub use pools::Pools;
 
 use crate::engine::native::Unenforced;
-use crate::execution::Rejection;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::{Ceilings, Limits};
 use crate::execution::quantity::{Cpu, Seconds, Size};
 use crate::execution::request::AskedLimits;
+use crate::execution::{Rejection, RejectionCode};
 use crate::registry::Reference;
 use values::Values;
 
@@ -178,7 +178,9 @@ fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
     ceilings.hold(&AskedLimits::default()).map_err(|Rejection { code, field, detail }| {
         // The ceiling, whose name ends the detail, may be the one to change.
         let ceiling = match code {
-            "limit_exceeded" => format!(" {}", values.describe(&format!("max_{field}"))),
+            RejectionCode::LimitExceeded => {
+                format!(" {}", values.describe(&format!("max_{field}")))
+            }
             _ => String::new(),
         };
         values.refused(field, &format!("{detail}{ceiling}"))

@@ -57,6 +57,8 @@ pub trait Hold: Send {
 
 /// Takes a script's output as it comes.
 pub trait Sink: Send {
+    /// The script begins.
+    fn started(&mut self) {}
     fn stdout(&mut self, bytes: &[u8]);
     fn stderr(&mut self, bytes: &[u8]);
 }
@@ -424,7 +426,10 @@ fn take(
     sink: &mut dyn Sink,
 ) -> Result<Heard, EngineError> {
     match report {
-        Ok(Some(Report::Started)) => return Ok(Heard::Started),
+        Ok(Some(Report::Started)) => {
+            sink.started();
+            return Ok(Heard::Started);
+        }
         Ok(Some(Report::Stdout(bytes))) => sink.stdout(bytes),
         Ok(Some(Report::Stderr(bytes))) => sink.stderr(bytes),
         Ok(Some(Report::Ended(ended))) => return Ok(Heard::Ended(ended)),

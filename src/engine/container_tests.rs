@@ -30,9 +30,9 @@ async fn run<F: Future>(
     job: Job,
     usage: Option<Usage>,
     play: impl FnOnce(Guest) -> F,
-) -> (Result<RunEnd, EngineError>, Output, F::Output) {
+) -> (Result<RunEnd, EngineError>, Output<'static>, F::Output) {
     let (container, guest, gone) = container(usage).await;
-    let mut output = Output::new(100);
+    let mut output = Output::new(100, &());
     let never = CancellationToken::new();
     let (end, played) = tokio::join!(container.run(&job, &never, &mut output), play(guest));
     assert!(gone.is_cancelled(), "the container must be given back");
@@ -145,7 +145,7 @@ async fn a_guest_that_floods_cannot_hold_the_deadline_back() {
 async fn a_cancelled_run_is_stopped_and_reported() {
     let (container, mut guest, gone) = container(None).await;
     let cancel = CancellationToken::new();
-    let (job, mut output) = (job(LONG), Output::new(100));
+    let (job, mut output) = (job(LONG), Output::new(100, &()));
     let play = async {
         guest.take_job().await;
         cancel.cancel();
@@ -161,7 +161,7 @@ async fn a_cancelled_run_is_stopped_and_reported() {
 #[tokio::test]
 async fn a_dropped_run_kills_the_container() {
     let (container, mut guest, gone) = container(None).await;
-    let (job, mut output) = (job(LONG), Output::new(100));
+    let (job, mut output) = (job(LONG), Output::new(100, &()));
     let cancel = CancellationToken::new();
     tokio::select! {
         biased;
@@ -307,7 +307,7 @@ async fn a_container_that_is_not_as_asked_is_killed(
 /// begun.
 async fn lost_after(words: &[Report<'static>]) -> bool {
     let (container, mut guest, _gone) = container(None).await;
-    let mut output = Output::new(100);
+    let mut output = Output::new(100, &());
     let (never, job) = (CancellationToken::new(), job(LONG));
     let play = async {
         guest.take_job_silently().await;

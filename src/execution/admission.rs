@@ -1,12 +1,13 @@
 //! The right to run now.
 //!
-//! There are so many permits, and each runs one script. When all are in use, executions wait in a
-//! bounded queue: callers in turn, and each caller's own in the order they came. Its rules are in
-//! [`queue`].
+//! There are so many permits, and each runs one script. When all are in use, or as many as their
+//! caller may have, executions wait in a queue: callers in turn, and each caller's own in the order
+//! they came. Its rules are in [`queue`].
 
 mod caller;
 mod queue;
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::Failure;
-pub use caller::Caller;
+pub use caller::{Allowance, Caller, Lane, Who};
 use queue::{Joined, Queue, Ticket};
 
 /// How soon a refused caller may come back, at the least and at the most.
@@ -46,8 +47,10 @@ struct Shared {
 
 #[derive(Debug)]
 struct State {
-    /// Permits that nobody holds. While there are any, nobody waits.
+    /// Permits that nobody holds. While there are any, nobody waits who may have one.
     free: usize,
+    /// How many each caller holds, of those who hold any.
+    held: HashMap<Who, usize>,
     queue: Queue<Answer>,
     closed: bool,
     /// How long a permit is usually held: a moving average.
@@ -60,29 +63,51 @@ type Answer = oneshot::Sender<Result<Permit, Busy>>;
 #[derive(Debug)]
 pub struct Permit {
     shared: Arc<Shared>,
+    who: Who,
     since: Instant,
 }
 
-/// No permit: a stable word for why, and when to come back.
+/// Why there is no permit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BusyCode {
+    QueueFull,
+    QueueTimeout,
+    Draining,
+}
+
+/// No permit: why, and when to come back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Busy {
-    /// `queue_full`, `queue_timeout` or `draining`.
-    pub code: &'static str,
+    pub code: BusyCode,
     /// At least one second.
     pub retry_after: Duration,
 }
 
+/// Where somebody stands in the queue.
+#[derive(Debug, Clone)]
+pub struct Place {
+    shared: Arc<Shared>,
+    ticket: Ticket,
+}
+
+impl Place {
+    /// How many are served before, as it looks now; `None` when the waiting is over.
+    #[must_use]
+    pub fn ahead(&self) -> Option<usize> {
+        self.shared.state().queue.ahead(&self.ticket)
+    }
+}
+
 /// Somebody who waits. Dropped, the place is given back; a permit that has come by then is in
 /// `answer`, and goes on to the next when that is dropped.
-struct Place<'a> {
-    shared: &'a Shared,
-    ticket: Ticket,
+struct Waiting {
+    place: Place,
     answer: oneshot::Receiver<Result<Permit, Busy>>,
 }
 
-enum Asked<'a> {
+enum Asked {
     Permit(Permit),
-    Place(Place<'a>),
+    Waiting(Waiting),
 }
 
 impl Admission {
@@ -91,6 +116,7 @@ impl Admission {
         let AdmissionOptions { max_concurrent, queue_limit, queue_timeout } = options;
         let state = Mutex::new(State {
             free: max_concurrent,
+            held: HashMap::new(),
             queue: Queue::new(queue_limit),
             closed: false,
             usual: Duration::ZERO,
@@ -98,19 +124,26 @@ impl Admission {
         Self { shared: Arc::new(Shared { state, max_concurrent }), queue_timeout }
     }
 
-    /// Waits for a permit, in the queue if need be. Dropping the future gives the place back.
+    /// Waits for a permit, in the queue if need be; `waits` is told where. Dropping the future gives
+    /// the place back.
     ///
     /// # Errors
-    /// [`Busy`]: `queue_timeout` after the wait; `queue_full` and `draining` at once, or during the
-    /// wait, when the place goes to another caller or the service stops.
-    pub async fn enter(&self, caller: &Caller) -> Result<Permit, Busy> {
-        let mut place = match self.shared.ask(caller)? {
+    /// [`Busy`]: `QueueTimeout` after the wait; `QueueFull` and `Draining` at once, or during the
+    /// wait, when the place goes to another caller or the service stops. In the background it can
+    /// only be `Draining`.
+    pub async fn enter(&self, caller: &Caller, waits: impl FnOnce(Place)) -> Result<Permit, Busy> {
+        let mut waiting = match self.shared.ask(caller)? {
             Asked::Permit(permit) => return Ok(permit),
-            Asked::Place(place) => place,
+            Asked::Waiting(waiting) => waiting,
         };
-        match timeout(self.queue_timeout, &mut place.answer).await {
+        waits(waiting.place.clone());
+        let answered = match caller.lane {
+            Lane::Interactive => timeout(self.queue_timeout, &mut waiting.answer).await,
+            Lane::Background => Ok((&mut waiting.answer).await),
+        };
+        match answered {
             Ok(answer) => answer.unwrap_or(Err(DRAINING)),
-            Err(_) => Err(self.shared.busy(&self.shared.state(), "queue_timeout")),
+            Err(_) => Err(self.shared.busy(&self.shared.state(), BusyCode::QueueTimeout)),
         }
     }
 
@@ -118,9 +151,9 @@ impl Admission {
     pub fn close(&self) {
         let mut state = self.shared.state();
         state.closed = true;
-        let waiting: Vec<_> = std::iter::from_fn(|| state.queue.next()).collect();
+        let waiting: Vec<_> = std::iter::from_fn(|| state.queue.next(|_, _| true)).collect();
         drop(state);
-        for answer in waiting {
+        for (_, answer) in waiting {
             // Who has left meanwhile needs no answer.
             let _ = answer.send(Err(DRAINING));
         }
@@ -133,20 +166,20 @@ impl Admission {
     }
 }
 
-const DRAINING: Busy = Busy { code: "draining", retry_after: RETRY_DRAINING };
+const DRAINING: Busy = Busy { code: BusyCode::Draining, retry_after: RETRY_DRAINING };
 
 impl Shared {
-    fn ask(self: &Arc<Self>, caller: &Caller) -> Result<Asked<'_>, Busy> {
+    fn ask(self: &Arc<Self>, caller: &Caller) -> Result<Asked, Busy> {
         let mut state = self.state();
         if state.closed {
             return Err(DRAINING);
         }
-        if state.free > 0 {
-            state.free -= 1;
-            return Ok(Asked::Permit(self.permit()));
+        if state.free > 0 && state.holds(&caller.who) < caller.concurrency() {
+            state.hand_out(&caller.who);
+            return Ok(Asked::Permit(self.permit(caller.who.clone())));
         }
         let (sender, answer) = oneshot::channel();
-        let busy = self.busy(&state, "queue_full");
+        let busy = self.busy(&state, BusyCode::QueueFull);
         let Ok(Joined { ticket, displaced }) = state.queue.join(caller, sender) else {
             return Err(busy);
         };
@@ -154,33 +187,34 @@ impl Shared {
         if let Some(displaced) = displaced {
             let _ = displaced.send(Err(busy));
         }
-        Ok(Asked::Place(Place { shared: self, ticket, answer }))
+        let place = Place { shared: Arc::clone(self), ticket };
+        Ok(Asked::Waiting(Waiting { place, answer }))
     }
 
-    /// To whoever is next, or back.
-    fn pass_on(self: &Arc<Self>, held: Duration) {
+    /// To whoever is next and may have it, or back.
+    fn pass_on(self: &Arc<Self>, who: &Who, held: Duration) {
         let mut state = self.state();
         state.usual = state.usual - state.usual / 8 + held / 8;
-        let Some(next) = state.queue.next() else {
-            state.free += 1;
-            return;
-        };
+        state.take_back(who);
+        let next = state.next();
         drop(state);
-        self.give(next);
+        if let Some((who, answer)) = next {
+            self.give(who, answer);
+        }
     }
 
     /// Must be called without the lock: where nobody waits for this answer any more, the permit is
     /// dropped at once, and goes on to the one after.
-    fn give(self: &Arc<Self>, next: Answer) {
-        let _ = next.send(Ok(self.permit()));
+    fn give(self: &Arc<Self>, who: Who, next: Answer) {
+        let _ = next.send(Ok(self.permit(who)));
     }
 
-    fn permit(self: &Arc<Self>) -> Permit {
-        Permit { shared: Arc::clone(self), since: Instant::now() }
+    fn permit(self: &Arc<Self>, who: Who) -> Permit {
+        Permit { shared: Arc::clone(self), who, since: Instant::now() }
     }
 
     /// When the queue as it is now should have been worked off.
-    fn busy(&self, state: &State, code: &'static str) -> Busy {
+    fn busy(&self, state: &State, code: BusyCode) -> Busy {
         let ahead = u32::try_from(state.queue.len() + 1).unwrap_or(u32::MAX);
         let side_by_side = u32::try_from(self.max_concurrent.max(1)).unwrap_or(u32::MAX);
         let wait = state.usual.saturating_mul(ahead) / side_by_side;
@@ -193,15 +227,43 @@ impl Shared {
     }
 }
 
-impl Drop for Permit {
-    fn drop(&mut self) {
-        self.shared.pass_on(self.since.elapsed());
+impl State {
+    fn holds(&self, who: &Who) -> usize {
+        self.held.get(who).copied().unwrap_or(0)
+    }
+
+    fn hand_out(&mut self, who: &Who) {
+        self.free -= 1;
+        *self.held.entry(who.clone()).or_default() += 1;
+    }
+
+    fn take_back(&mut self, who: &Who) {
+        self.free += 1;
+        match self.holds(who) {
+            0 | 1 => drop(self.held.remove(who)),
+            more => drop(self.held.insert(who.clone(), more - 1)),
+        }
+    }
+
+    /// Hands a permit out to whoever waits first and may have it.
+    fn next(&mut self) -> Option<(Who, Answer)> {
+        let held = &self.held;
+        let may = |who: &Who, most| held.get(who).copied().unwrap_or(0) < most;
+        let (who, answer) = if self.free > 0 { self.queue.next(may)? } else { return None };
+        self.hand_out(&who);
+        Some((who, answer))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.shared.state().queue.leave(&self.ticket);
+        self.shared.pass_on(&self.who, self.since.elapsed());
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.place.shared.state().queue.leave(&self.place.ticket);
     }
 }
 

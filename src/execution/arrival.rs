@@ -4,7 +4,8 @@ use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-use super::admission::{Caller, Permit};
+use super::admission::{BusyCode, Caller, Lane, Permit};
+use super::observer::Observer;
 use super::request::Execution;
 use super::{Executor, Failure, unless};
 use crate::registry::{Image, ImageError};
@@ -28,28 +29,35 @@ impl Executor {
         &self,
         execution: &Execution,
         caller: &Caller,
+        observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> Result<Arrived, Failure> {
-        let (permit, queued) = self.enter(caller, cancel).await?;
+        let (permit, queued) = self.enter(caller, observer, cancel).await?;
         if let Some(image) = unless(cancel, self.image_here(execution)).await?? {
             return Ok(Arrived { permit, image, queued });
         }
         drop(permit);
-        let place = self.pulling.try_acquire();
-        let place = place.map_err(|_| Failure::Busy { code: "queue_full", retry_after: RETRY })?;
+        let place = match caller.lane {
+            Lane::Interactive => self.pulling.try_acquire().ok(),
+            Lane::Background => unless(cancel, self.pulling.acquire()).await?.ok(),
+        };
+        let busy = || Failure::Busy { code: BusyCode::QueueFull, retry_after: RETRY };
+        let place = place.ok_or_else(busy)?;
         let image = unless(cancel, self.image(execution)).await??;
         drop(place);
-        let (permit, again) = self.enter(caller, cancel).await?;
+        let (permit, again) = self.enter(caller, observer, cancel).await?;
         Ok(Arrived { permit, image, queued: queued + again })
     }
 
     async fn enter(
         &self,
         caller: &Caller,
+        observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> Result<(Permit, Duration), Failure> {
         let asked = Instant::now();
-        let permit = unless(cancel, self.admission.enter(caller)).await??;
+        let permit =
+            unless(cancel, self.admission.enter(caller, |place| observer.waits(place))).await??;
         let queued = asked.elapsed();
         self.metrics.phase(Phase::Queued, queued);
         Ok((permit, queued))

@@ -3,9 +3,10 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use super::Rejection;
+use super::admission::Caller;
 use super::quantity::{Cpu, Seconds, Size};
 use super::request::{AskedLimits, Execution};
+use super::{Rejection, RejectionCode};
 
 /// The least of each limit with which a container can be made and a shell can start.
 pub const FLOOR: Limits = Limits {
@@ -54,6 +55,23 @@ impl Ceilings {
     /// `limit_exceeded` above a ceiling, `invalid_request` below a [`FLOOR`]; the detail names the
     /// value and the bound.
     pub fn hold(&self, asked: &AskedLimits) -> Result<Limits, Rejection> {
+        self.hold_as(asked, Whose::Operator)
+    }
+
+    /// The same for one caller, whose key may allow less than the operator does. A limit that he
+    /// does not name is the default, or what his key allows where that is less.
+    ///
+    /// # Errors
+    /// As [`Ceilings::hold`].
+    pub fn hold_for(&self, asked: &AskedLimits, caller: &Caller) -> Result<Limits, Rejection> {
+        let Some(allowance) = &caller.allowance else { return self.hold(asked) };
+        let default = self.default.at_most(&allowance.most);
+        // First what holds for everyone, so that the ceiling to be named is the right one.
+        Self { default, ..*self }.hold(asked)?;
+        Self { default, max: self.max.at_most(&allowance.most) }.hold_as(asked, Whose::Key)
+    }
+
+    fn hold_as(&self, asked: &AskedLimits, whose: Whose) -> Result<Limits, Rejection> {
         let Self { default, max } = self;
         let time = |limits: &Limits| Seconds(limits.timeout);
         let memory = |limits: &Limits| Size(limits.memory);
@@ -69,14 +87,21 @@ impl Ceilings {
             tmp: asked.tmp.unwrap_or(default.tmp),
             output: asked.output.unwrap_or(default.output),
         };
-        within("timeout", time, &wanted, max)?;
-        within("memory_limit", memory, &wanted, max)?;
-        within("cpu_limit", cpu, &wanted, max)?;
-        within("pids_limit", pids, &wanted, max)?;
-        within("tmp_size", tmp, &wanted, max)?;
-        within("output_limit", output, &wanted, max)?;
+        within("timeout", time, &wanted, max, whose)?;
+        within("memory_limit", memory, &wanted, max, whose)?;
+        within("cpu_limit", cpu, &wanted, max, whose)?;
+        within("pids_limit", pids, &wanted, max, whose)?;
+        within("tmp_size", tmp, &wanted, max, whose)?;
+        within("output_limit", output, &wanted, max, whose)?;
         Ok(wanted)
     }
+}
+
+/// Whose ceiling it is.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    Operator,
+    Key,
 }
 
 fn within<T: PartialOrd + Display>(
@@ -84,21 +109,41 @@ fn within<T: PartialOrd + Display>(
     of: impl Fn(&Limits) -> T,
     wanted: &Limits,
     max: &Limits,
+    whose: Whose,
 ) -> Result<(), Rejection> {
     let (value, floor, ceiling) = (of(wanted), of(&FLOOR), of(max));
     if value > ceiling {
-        let detail =
-            format!("{value} is more than the ceiling of {ceiling}, MAX_{}", field.to_uppercase());
-        return Err(Rejection { code: "limit_exceeded", field, detail });
+        let detail = match whose {
+            Whose::Operator => {
+                format!(
+                    "{value} is more than the ceiling of {ceiling}, MAX_{}",
+                    field.to_uppercase()
+                )
+            }
+            Whose::Key => format!("{value} is more than the {ceiling} that this API key allows"),
+        };
+        return Err(Rejection { code: RejectionCode::LimitExceeded, field, detail });
     }
     if value < floor {
         let detail = format!("{value} is too little; the least is {floor}");
-        return Err(Rejection { code: "invalid_request", field, detail });
+        return Err(Rejection { code: RejectionCode::InvalidRequest, field, detail });
     }
     Ok(())
 }
 
 impl Limits {
+    /// Each limit, lowered where `most` names less.
+    fn at_most(&self, most: &AskedLimits) -> Self {
+        Self {
+            timeout: most.timeout.map_or(self.timeout, |most| most.min(self.timeout)),
+            memory: most.memory.map_or(self.memory, |most| most.min(self.memory)),
+            cpu_millis: most.cpu_millis.map_or(self.cpu_millis, |most| most.min(self.cpu_millis)),
+            pids: most.pids.map_or(self.pids, |most| most.min(self.pids)),
+            tmp: most.tmp.map_or(self.tmp, |most| most.min(self.tmp)),
+            output: most.output.map_or(self.output, |most| most.min(self.output)),
+        }
+    }
+
     /// Checks that what the request brings along leaves room in its own container.
     ///
     /// # Errors
@@ -127,7 +172,7 @@ fn too_large(field: &'static str, what: &str, size: u64, room: u64) -> Rejection
         Size(size),
         Size(room)
     );
-    Rejection { code: "payload_too_large", field, detail }
+    Rejection { code: RejectionCode::PayloadTooLarge, field, detail }
 }
 
 #[cfg(test)]
@@ -136,6 +181,7 @@ mod tests {
     use rstest::rstest;
 
     use super::*;
+    use crate::execution::admission::Allowance;
     use crate::execution::testing::{CEILINGS, execution, file};
 
     #[test]
@@ -188,7 +234,7 @@ mod tests {
         #[case] detail: &str,
     ) {
         let detail = format!("{detail}, MAX_{}", field.to_uppercase());
-        let rejection = Rejection { code: "limit_exceeded", field, detail };
+        let rejection = Rejection { code: RejectionCode::LimitExceeded, field, detail };
         assert_eq!(CEILINGS.hold(&asked), Err(rejection));
     }
 
@@ -208,8 +254,27 @@ mod tests {
         #[case] asked: AskedLimits,
         #[case] detail: &str,
     ) {
-        let rejection = Rejection { code: "invalid_request", field, detail: detail.into() };
+        let rejection =
+            Rejection { code: RejectionCode::InvalidRequest, field, detail: detail.into() };
         assert_eq!(CEILINGS.hold(&asked), Err(rejection));
+    }
+
+    #[test]
+    fn a_key_lowers_ceilings_and_what_is_not_asked_for() {
+        let most = AskedLimits { timeout: Some(Duration::from_secs(5)), pids: Some(1000), ..NONE };
+        let allowance = Allowance { most, ..Allowance::default() };
+        let caller = Caller::with_key("ci".into(), allowance.into());
+        let limits = CEILINGS.hold_for(&NONE, &caller).unwrap();
+        assert_eq!(limits, Limits { timeout: Duration::from_secs(5), ..CEILINGS.default });
+        let ask = |seconds| AskedLimits { timeout: Some(Duration::from_secs(seconds)), ..NONE };
+        assert!(CEILINGS.hold_for(&ask(5), &caller).is_ok());
+        let detail = |asked| CEILINGS.hold_for(&asked, &caller).unwrap_err().detail;
+        assert_eq!(detail(ask(6)), "6 s is more than the 5 s that this API key allows");
+        assert_eq!(detail(ask(61)), "61 s is more than the ceiling of 60 s, MAX_TIMEOUT");
+        // A key does not raise what the operator allows.
+        let pids = AskedLimits { pids: Some(300), ..NONE };
+        assert_eq!(detail(pids), "300 is more than the ceiling of 256, MAX_PIDS_LIMIT");
+        assert_eq!(CEILINGS.hold_for(&NONE, &Caller::SERVICE), Ok(CEILINGS.default));
     }
 
     #[test]
@@ -220,12 +285,12 @@ mod tests {
         assert_eq!(limits.hold_payload(&request), Ok(()));
         request.files.push(file("b", "x"));
         let Rejection { code, field, detail } = limits.hold_payload(&request).unwrap_err();
-        assert_eq!((code, field), ("payload_too_large", "tmp_size"));
+        assert_eq!((code, field), (RejectionCode::PayloadTooLarge, "tmp_size"));
         assert!(detail.starts_with("script and files take 68 KiB, and tmp_size leaves 64 KiB"));
 
         request.files.clear();
         request.stdin = Some(Bytes::from(vec![0; 2 << 20]));
         let Rejection { code, field, .. } = limits.hold_payload(&request).unwrap_err();
-        assert_eq!((code, field), ("payload_too_large", "memory_limit"));
+        assert_eq!((code, field), (RejectionCode::PayloadTooLarge, "memory_limit"));
     }
 }

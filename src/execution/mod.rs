@@ -6,6 +6,8 @@ mod arrival;
 mod job;
 pub mod language;
 pub mod limits;
+pub mod live;
+pub mod observer;
 pub mod outcome;
 pub mod output;
 pub mod quantity;
@@ -13,6 +15,7 @@ pub mod request;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
+pub mod transcript;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -25,9 +28,10 @@ use crate::engine::{Engine, EngineError, Job, RunEnd, RunError};
 use crate::pool::{Floor, Need, Pool, Taken};
 use crate::registry::{ImageError, ImageErrorKind, Reference, Registry, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
-use admission::{Admission, AdmissionOptions, Caller};
+use admission::{Admission, AdmissionOptions, BusyCode, Caller};
 use arrival::Arrived;
-use limits::Ceilings;
+use limits::{Ceilings, Limits};
+use observer::Observer;
 use outcome::{Outcome, Timings};
 use output::Output;
 use request::Execution;
@@ -54,7 +58,7 @@ pub enum Failure {
     Rejected(#[from] Rejection),
     /// No permit now; worth another try after that long.
     #[error("too busy; retry after {retry_after:?}")]
-    Busy { code: &'static str, retry_after: Duration },
+    Busy { code: BusyCode, retry_after: Duration },
     /// Cancelled before the script ran; afterwards it is an outcome, with what came until then.
     #[error("cancelled before the script ran")]
     Cancelled,
@@ -80,12 +84,26 @@ impl From<ImageError> for Failure {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{detail}")]
 pub struct Rejection {
-    /// A stable word for programs.
-    pub code: &'static str,
+    pub code: RejectionCode,
     /// The field's name in the API.
     pub field: &'static str,
     /// A sentence for people: the value, the rule, the way out.
     pub detail: String,
+}
+
+/// Why a request can't be run as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectionCode {
+    /// A field breaks its rule.
+    InvalidRequest,
+    /// Two files need the same name.
+    InvalidPath,
+    /// More is asked for than the operator or the key allows.
+    LimitExceeded,
+    /// What the request brings along does not fit into its own limits.
+    PayloadTooLarge,
+    /// A file could not be written into the container.
+    FilesRefused,
 }
 
 impl Executor {
@@ -140,8 +158,19 @@ impl Executor {
         self.admission.close();
     }
 
-    /// Runs one script in a container of its own, when it is its caller's turn. Dropping the future
-    /// kills the container.
+    /// Holds a request against the rules and the ceilings, without running it.
+    ///
+    /// # Errors
+    /// [`Rejection`] with the field that must change.
+    pub fn check(&self, execution: &Execution, caller: &Caller) -> Result<Limits, Rejection> {
+        execution.check()?;
+        let limits = self.ceilings.hold_for(&execution.limits, caller)?;
+        limits.hold_payload(execution)?;
+        Ok(limits)
+    }
+
+    /// Runs one script in a container of its own, when it is its caller's turn; `observer` is told
+    /// what happens meanwhile. Dropping the future kills the container.
     ///
     /// # Errors
     /// [`Failure`] when the script did not run; however it ends once it ran, that is an outcome.
@@ -149,18 +178,17 @@ impl Executor {
         &self,
         execution: Execution,
         caller: &Caller,
+        observer: &dyn Observer,
         cancel: &CancellationToken,
     ) -> Result<Outcome, Failure> {
-        execution.check()?;
-        let limits = self.ceilings.hold(&execution.limits)?;
-        limits.hold_payload(&execution)?;
-
+        let limits = self.check(&execution, caller)?;
         let began = Instant::now();
-        let Arrived { permit, image, queued } = self.arrive(&execution, caller, cancel).await?;
+        let Arrived { permit, image, queued } =
+            self.arrive(&execution, caller, observer, cancel).await?;
         let job = job::compose(&execution, &image, &limits)?;
         let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
         let Ran { prepared, running, end, output } = self
-            .run_job(job, &need, limits.output, cancel)
+            .run_job(job, &need, Output::new(limits.output, observer), cancel)
             .await?
             .map_err(|error| refused_file(error, &execution))?;
         // What is left of the container is its hold's to remove; the next script need not wait.
@@ -174,6 +202,7 @@ impl Executor {
         self.metrics.phase(Phase::Prepared, timings.prepared);
         self.metrics.phase(Phase::Ran, timings.ran);
         let image = &need.spec.image;
+        let output = (output.stdout, output.stderr);
         let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
         running.ended(outcome.status);
         Ok(outcome)
@@ -181,13 +210,13 @@ impl Executor {
 
     /// Runs a job in a container of its own. A container that is lost before anything of the script
     /// was heard is replaced by another.
-    async fn run_job(
-        &self,
+    async fn run_job<'a>(
+        &'a self,
         mut job: Job,
         need: &Need,
-        output_cap: u64,
+        mut output: Output<'a>,
         cancel: &CancellationToken,
-    ) -> Result<Result<Ran<'_>, EngineError>, Failure> {
+    ) -> Result<Result<Ran<'a>, EngineError>, Failure> {
         let mut tries = 0;
         loop {
             tries += 1;
@@ -199,7 +228,6 @@ impl Executor {
             job.head.prestarted = prestarted;
             let prepared = Instant::now();
             let running = self.metrics.run();
-            let mut output = Output::new(output_cap);
             match container.run(&job, cancel, &mut output).await {
                 Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
                 Err(RunError { error, started }) => {
@@ -221,7 +249,7 @@ struct Ran<'a> {
     prepared: Instant,
     running: Running<'a>,
     end: RunEnd,
-    output: Output,
+    output: Output<'a>,
 }
 
 /// Gives up on a step before the script runs as soon as nobody wants the answer.
@@ -239,7 +267,7 @@ fn refused_file(error: EngineError, execution: &Execution) -> Failure {
             let how = language::how_to_run(&execution.script, execution.language, &[]);
             let field = if path == how.entry { "script" } else { "files" };
             let detail = format!("{} could not be written: {reason}", quoted(&path));
-            Rejection { code: "files_refused", field, detail }.into()
+            Rejection { code: RejectionCode::FilesRefused, field, detail }.into()
         }
         other => other.into(),
     }

@@ -6,7 +6,7 @@ use oncebox_guest::wire::Exit;
 use uuid::Uuid;
 
 use super::limits::Limits;
-use super::output::{Captured, Output};
+use super::output::Captured;
 use super::quantity::{Seconds, Size};
 use crate::engine::{ResultFile, RunEnd, Stop};
 use crate::registry::Image;
@@ -88,7 +88,7 @@ impl Outcome {
         image: &Image,
         limits: &Limits,
         end: RunEnd,
-        output: Output,
+        (stdout, stderr): (Captured, Captured),
         timings: Timings,
     ) -> Self {
         let out_of_memory = end.usage.oom_kills.is_some_and(|kills| kills > 0);
@@ -103,8 +103,8 @@ impl Outcome {
             Exit::Code(code) => (u16::from(code), None),
             Exit::Signal(signal) => (128 + u16::from(signal), Some(signal_name(signal))),
         };
-        let stdout = counted(output.stdout, end.stdout_total);
-        let stderr = counted(output.stderr, end.stderr_total);
+        let stdout = counted(stdout, end.stdout_total);
+        let stderr = counted(stderr, end.stderr_total);
         let hits = [
             (LimitHit::Memory, out_of_memory),
             (LimitHit::Pids, end.usage.pids_refused.is_some_and(|refused| refused > 0)),
@@ -255,6 +255,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Sink;
+    use crate::execution::output::Output;
     use crate::execution::testing::CEILINGS;
 
     fn end(exit: Exit) -> RunEnd {
@@ -269,7 +270,8 @@ mod tests {
         }
     }
 
-    fn conclude(end: RunEnd, output: Output) -> Outcome {
+    fn conclude(end: RunEnd, output: Output<'_>) -> Outcome {
+        let output = (output.stdout, output.stderr);
         let reference = "alpine".parse().unwrap();
         let image = Image { reference, digest: Some("sha256:0".into()), ..Image::host() };
         let limits = CEILINGS.default;
@@ -336,7 +338,7 @@ mod tests {
         #[case] error: Option<&str>,
     ) {
         let outcome =
-            conclude(RunEnd { stopped, usage: oom(oom_kills), ..end(exit) }, Output::new(10));
+            conclude(RunEnd { stopped, usage: oom(oom_kills), ..end(exit) }, Output::new(10, &()));
         assert_eq!(outcome.status, status);
         assert_eq!(outcome.error.as_deref(), error);
         assert_eq!(outcome.success(), status == Status::Completed && exit == Exit::Code(0));
@@ -359,7 +361,7 @@ mod tests {
         #[case] code: u16,
         #[case] signal: Option<&str>,
     ) {
-        let outcome = conclude(end(exit), Output::new(10));
+        let outcome = conclude(end(exit), Output::new(10, &()));
         assert_eq!((outcome.exit_code, outcome.signal.as_deref()), (code, signal));
     }
 
@@ -372,12 +374,12 @@ mod tests {
             ..wire::Usage::default()
         };
         let run = RunEnd { usage, stderr_total: Some(11), ..end(Exit::Code(0)) };
-        let mut output = Output::new(10);
+        let mut output = Output::new(10, &());
         output.stderr(&[b'x'; 10]);
         let outcome = conclude(run, output);
         let all = [LimitHit::Memory, LimitHit::Pids, LimitHit::Tmp, LimitHit::Output];
         assert_eq!(outcome.limits_hit, all);
-        assert!(conclude(end(Exit::Code(0)), Output::new(10)).limits_hit.is_empty());
+        assert!(conclude(end(Exit::Code(0)), Output::new(10, &())).limits_hit.is_empty());
     }
 
     #[rstest]
@@ -390,7 +392,7 @@ mod tests {
         #[case] total: u64,
         #[case] truncated: bool,
     ) {
-        let mut output = Output::new(10);
+        let mut output = Output::new(10, &());
         output.stdout(&[b'x'; 12]);
         let outcome = conclude(RunEnd { stdout_total: said, ..end(KILLED) }, output);
         assert_eq!(outcome.stdout.bytes.len(), 10);

@@ -1,5 +1,6 @@
 //! A script's output under its cap.
 
+use super::observer::Observer;
 use crate::engine::Sink;
 
 /// One stream of output: the first bytes up to the cap, exactly, and how many there were in all.
@@ -33,38 +34,51 @@ impl Captured {
         })
     }
 
-    fn push(&mut self, bytes: &[u8], cap: usize) {
+    /// The part that is kept.
+    fn push<'a>(&mut self, bytes: &'a [u8], cap: usize) -> &'a [u8] {
         let room = cap.saturating_sub(self.bytes.len());
-        self.bytes.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        let kept = &bytes[..bytes.len().min(room)];
+        self.bytes.extend_from_slice(kept);
         self.total = self.total.saturating_add(bytes.len() as u64);
+        kept
     }
 }
 
-/// Collects both streams, each under the same cap. The guest keeps that cap too; here it is kept
-/// because a guest is not trusted.
-#[derive(Debug, Clone)]
-pub struct Output {
+/// Collects both streams, each under the same cap, and passes on what is kept. The guest keeps that
+/// cap too; here it is kept because a guest is not trusted.
+pub struct Output<'a> {
     pub stdout: Captured,
     pub stderr: Captured,
     cap: usize,
+    observer: &'a dyn Observer,
 }
 
-impl Output {
+impl<'a> Output<'a> {
     /// Keeps `cap` bytes of each stream.
     #[must_use]
-    pub fn new(cap: u64) -> Self {
+    pub fn new(cap: u64, observer: &'a dyn Observer) -> Self {
         let cap = usize::try_from(cap).unwrap_or(usize::MAX);
-        Self { stdout: Captured::default(), stderr: Captured::default(), cap }
+        Self { stdout: Captured::default(), stderr: Captured::default(), cap, observer }
     }
 }
 
-impl Sink for Output {
+impl Sink for Output<'_> {
+    fn started(&mut self) {
+        self.observer.started();
+    }
+
     fn stdout(&mut self, bytes: &[u8]) {
-        self.stdout.push(bytes, self.cap);
+        let kept = self.stdout.push(bytes, self.cap);
+        if !kept.is_empty() {
+            self.observer.stdout(kept);
+        }
     }
 
     fn stderr(&mut self, bytes: &[u8]) {
-        self.stderr.push(bytes, self.cap);
+        let kept = self.stderr.push(bytes, self.cap);
+        if !kept.is_empty() {
+            self.observer.stderr(kept);
+        }
     }
 }
 
@@ -104,7 +118,7 @@ mod tests {
     #[case(10, false)]
     #[case(11, true)]
     fn the_cap_is_exact(#[case] written: usize, #[case] truncated: bool) {
-        let mut output = Output::new(10);
+        let mut output = Output::new(10, &());
         output.stdout(&vec![b'x'; written]);
         assert_eq!(output.stdout.bytes.len(), written.min(10));
         assert_eq!(output.stdout.truncated(), truncated);
@@ -118,9 +132,9 @@ mod tests {
             cuts in prop::collection::vec(1_usize..50, 1..40),
             cap in 0_u64..200,
         ) {
-            let mut whole = Output::new(cap);
+            let mut whole = Output::new(cap, &());
             whole.stderr(&bytes);
-            let mut chunked = Output::new(cap);
+            let mut chunked = Output::new(cap, &());
             let mut rest = bytes.as_slice();
             for cut in cuts.iter().cycle() {
                 if rest.is_empty() {

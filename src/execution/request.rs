@@ -6,9 +6,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use uuid::Uuid;
 
-use super::Rejection;
 use super::language::{Language, how_to_run};
 use super::text;
+use super::{Rejection, RejectionCode};
 use crate::registry::{PullPolicy, Reference, quoted};
 
 pub use super::text::{Arg, EnvName, EnvValue, Invalid, Pattern, RelativePath};
@@ -74,7 +74,8 @@ impl Execution {
     /// # Errors
     /// `invalid_path` on `files` for colliding paths, `invalid_request` for everything else.
     pub fn check(&self) -> Result<(), Rejection> {
-        let invalid = |field, detail| Err(Rejection { code: "invalid_request", field, detail });
+        let invalid =
+            |field, detail| Err(Rejection { code: RejectionCode::InvalidRequest, field, detail });
         if self.script.iter().all(u8::is_ascii_whitespace) {
             return invalid("script", "the script is empty".into());
         }
@@ -102,7 +103,7 @@ impl Execution {
             );
         }
         self.check_files().map_err(|detail| Rejection {
-            code: "invalid_path",
+            code: RejectionCode::InvalidPath,
             field: "files",
             detail,
         })
@@ -171,7 +172,7 @@ mod tests {
     use super::*;
     use crate::execution::testing::{execution, file};
 
-    fn refused(execution: &Execution) -> (&'static str, &'static str, String) {
+    fn refused(execution: &Execution) -> (RejectionCode, &'static str, String) {
         let Rejection { code, field, detail } = execution.check().unwrap_err();
         (code, field, detail)
     }
@@ -191,7 +192,7 @@ mod tests {
     #[case(" \n\t")]
     fn an_empty_script_is_refused(#[case] script: &str) {
         let (code, field, _) = refused(&execution(script));
-        assert_eq!((code, field), ("invalid_request", "script"));
+        assert_eq!((code, field), (RejectionCode::InvalidRequest, "script"));
     }
 
     #[rstest]
@@ -209,7 +210,7 @@ mod tests {
         let mut request = execution(script);
         request.files = paths.iter().map(|path| file(path, "")).collect();
         let (code, field, detail) = refused(&request);
-        assert_eq!((code, field), ("invalid_path", "files"));
+        assert_eq!((code, field), (RejectionCode::InvalidPath, "files"));
         assert!(detail.contains(reason), "{detail}");
     }
 
@@ -249,7 +250,7 @@ mod tests {
         assert_eq!(request.check(), Ok(()));
         request.args.push(String::new().try_into().unwrap());
         let (code, field, detail) = refused(&request);
-        assert_eq!((code, field), ("invalid_request", "args"));
+        assert_eq!((code, field), (RejectionCode::InvalidRequest, "args"));
         assert!(detail.contains("1048585"), "{detail}");
     }
 }

@@ -110,7 +110,7 @@ fn never() -> CancellationToken {
 async fn assert_runs(executor: &Executor, guests: &mut mpsc::UnboundedReceiver<Made>) {
     let cancel = never();
     let (outcome, _) =
-        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play(guests));
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel), play(guests));
     assert!(outcome.unwrap().success());
 }
 
@@ -132,7 +132,7 @@ async fn one_walk_from_request_to_outcome() {
     };
     let cancel = never();
     let (outcome, (spec, taken, gone)) =
-        tokio::join!(executor.run(request, &Caller::SERVICE, &cancel), play);
+        tokio::join!(executor.run(request, &Caller::SERVICE, &(), &cancel), play);
 
     assert!(spec.image.reference.is_host());
     assert_eq!((spec.memory, spec.pids, spec.cpu_millis), (64 << 20, 64, 500));
@@ -154,9 +154,9 @@ async fn a_rejected_request_makes_no_container() {
     let (executor, mut guests) = stage(1, 0);
     let mut request = execution("echo");
     request.limits.memory = Some(u64::MAX);
-    let failure = executor.run(request, &Caller::SERVICE, &never()).await.unwrap_err();
+    let failure = executor.run(request, &Caller::SERVICE, &(), &never()).await.unwrap_err();
     let Failure::Rejected(Rejection { code, field, .. }) = failure else { panic!("{failure:?}") };
-    assert_eq!((code, field), ("limit_exceeded", "memory_limit"));
+    assert_eq!((code, field), (RejectionCode::LimitExceeded, "memory_limit"));
     assert!(guests.try_recv().is_err());
 }
 
@@ -164,7 +164,7 @@ async fn a_rejected_request_makes_no_container() {
 async fn failures_keep_their_kind_and_give_the_permit_back() {
     let (executor, mut guests) = stage(1, 0);
     let run = async |image| {
-        executor.run(from_image(image), &Caller::SERVICE, &never()).await.unwrap_err()
+        executor.run(from_image(image), &Caller::SERVICE, &(), &never()).await.unwrap_err()
     };
     assert!(matches!(
         run("missing").await,
@@ -184,7 +184,7 @@ async fn a_guest_that_dies_is_our_failure_and_for_want_of_memory_the_scripts() {
             let mut made = guests.recv().await.unwrap();
             made.guest.take_job().await;
         };
-        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play).0
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel), play).0
     };
     let lost = end(Usage::default()).await;
     assert!(matches!(lost, Err(Failure::Engine(EngineError::Lost(_)))), "{lost:?}");
@@ -203,9 +203,9 @@ async fn a_refused_file_is_the_callers_to_change() {
             made.guest.take_job().await;
         };
         let (result, ()) =
-            tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &cancel), play);
+            tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel), play);
         let Err(Failure::Rejected(rejection)) = result else { panic!("{result:?}") };
-        assert_eq!((rejection.code, rejection.field), ("files_refused", field));
+        assert_eq!((rejection.code, rejection.field), (RejectionCode::FilesRefused, field));
         assert!(rejection.detail.contains(path), "{}", rejection.detail);
         assert_runs(&executor, &mut guests).await;
     }
@@ -215,10 +215,10 @@ async fn a_refused_file_is_the_callers_to_change() {
 async fn no_more_run_at_once_than_allowed() {
     let (executor, mut guests) = stage(1, 0);
     let cancel = never();
-    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
+    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel));
     assert!(first.as_mut().now_or_never().is_none());
-    let busy = executor.run(execution("echo"), &Caller::SERVICE, &cancel).await.unwrap_err();
-    assert!(matches!(busy, Failure::Busy { code: "queue_full", .. }), "{busy:?}");
+    let busy = executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel).await.unwrap_err();
+    assert!(matches!(busy, Failure::Busy { code: BusyCode::QueueFull, .. }), "{busy:?}");
 
     let (outcome, _) = tokio::join!(first, play(&mut guests));
     assert!(outcome.unwrap().success());
@@ -229,10 +229,10 @@ async fn no_more_run_at_once_than_allowed() {
 async fn cancelled_in_the_queue_it_never_runs() {
     let (executor, mut guests) = stage(1, 1);
     let cancel = never();
-    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
+    let mut first = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel));
     assert!(first.as_mut().now_or_never().is_none());
     let unwanted = CancellationToken::new();
-    let mut second = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &unwanted));
+    let mut second = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &(), &unwanted));
     assert!(second.as_mut().now_or_never().is_none());
     unwanted.cancel();
     assert!(matches!(second.await, Err(Failure::Cancelled)));
@@ -246,7 +246,7 @@ async fn cancelled_in_the_queue_it_never_runs() {
 async fn cancelled_while_it_is_prepared_it_never_runs() {
     let (executor, mut guests) = stage(1, 0);
     let unwanted = CancellationToken::new();
-    let mut run = Box::pin(executor.run(from_image("stuck"), &Caller::SERVICE, &unwanted));
+    let mut run = Box::pin(executor.run(from_image("stuck"), &Caller::SERVICE, &(), &unwanted));
     assert!(run.as_mut().now_or_never().is_none());
     unwanted.cancel();
     assert!(matches!(run.await, Err(Failure::Cancelled)));
@@ -265,7 +265,7 @@ async fn cancelled_while_it_runs_is_an_outcome() {
         say_end(&mut made.guest, Exit::Signal(9), true).await;
     };
     let (outcome, ()) =
-        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &unwanted), play);
+        tokio::join!(executor.run(execution("echo"), &Caller::SERVICE, &(), &unwanted), play);
     let outcome = outcome.unwrap();
     assert_eq!((outcome.status, outcome.exit_code), (Status::Cancelled, 137));
 }
@@ -274,7 +274,7 @@ async fn cancelled_while_it_runs_is_an_outcome() {
 async fn when_the_client_goes_the_container_goes_and_the_permit_comes_back() {
     let (executor, mut guests) = stage(1, 0);
     let cancel = never();
-    let mut run = Box::pin(executor.run(execution("true"), &Caller::SERVICE, &cancel));
+    let mut run = Box::pin(executor.run(execution("true"), &Caller::SERVICE, &(), &cancel));
     assert!(run.as_mut().now_or_never().is_none());
     let made = guests.recv().await.unwrap();
     assert!(!made.gone.is_cancelled());
@@ -287,10 +287,11 @@ async fn when_the_client_goes_the_container_goes_and_the_permit_comes_back() {
 async fn a_closed_executor_refuses_the_new_and_finishes_the_running() {
     let (executor, mut guests) = stage(2, 0);
     let cancel = never();
-    let mut running = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &cancel));
+    let mut running = Box::pin(executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel));
     assert!(running.as_mut().now_or_never().is_none());
     executor.close();
-    let refused = executor.run(execution("echo"), &Caller::SERVICE, &cancel).await.unwrap_err();
-    assert!(matches!(refused, Failure::Busy { code: "draining", .. }), "{refused:?}");
+    let refused =
+        executor.run(execution("echo"), &Caller::SERVICE, &(), &cancel).await.unwrap_err();
+    assert!(matches!(refused, Failure::Busy { code: BusyCode::Draining, .. }), "{refused:?}");
     tokio::join!(running, play(&mut guests)).0.unwrap();
 }

@@ -189,14 +189,15 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         outputs: vec![],
         limits: AskedLimits::default(),
     };
-    let outcome = match executor.run(execution, &Caller::SERVICE, &CancellationToken::new()).await {
-        Ok(outcome) => outcome,
-        Err(Failure::Image(error)) => {
-            return Err(format!("{error}; name another image by BASE_IMAGE"));
-        }
-        Err(Failure::Engine(error)) => return Err(why(error)),
-        Err(failure) => return Err(failure.to_string()),
-    };
+    let outcome =
+        match executor.run(execution, &Caller::SERVICE, &(), &CancellationToken::new()).await {
+            Ok(outcome) => outcome,
+            Err(Failure::Image(error)) => {
+                return Err(format!("{error}; name another image by BASE_IMAGE"));
+            }
+            Err(Failure::Engine(error)) => return Err(why(error)),
+            Err(failure) => return Err(failure.to_string()),
+        };
     if outcome.status == Status::Completed && outcome.stdout.bytes == b"oncebox\n" {
         return Ok(());
     }

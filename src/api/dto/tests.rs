@@ -122,8 +122,8 @@ fn a_script_of_any_byte() {
 )]
 fn what_is_wrong_is_named(#[case] body: &str, #[case] code: &str, #[case] field: Option<&str>) {
     let problem = read(body).expect_err("refused");
-    assert_eq!(problem.status.as_u16(), 400);
-    assert_eq!((problem.code, problem.field.as_deref()), (code, field), "{problem}");
+    assert_eq!(problem.status().as_u16(), 400);
+    assert_eq!((problem.code.name(), problem.field.as_deref()), (code, field), "{problem}");
 }
 
 #[test]
@@ -152,12 +152,12 @@ fn nesting_cannot_exhaust_the_stack() {
     let deep = format!("{{\"script\":{}", "[".repeat(100_000));
     let deeper = format!("{{\"x\":{}", "{\"a\":".repeat(100_000));
     for body in [deep, deeper] {
-        assert_eq!(read(&body).expect_err("refused").status.as_u16(), 400);
+        assert_eq!(read(&body).expect_err("refused").status().as_u16(), 400);
     }
 }
 
 #[test]
 fn bytes_that_are_no_utf8_are_no_json() {
     let problem = ExecuteRequest::from_json(b"{\"script\":\"\xff\"}").expect_err("refused");
-    assert_eq!(problem.code, "invalid_json");
+    assert_eq!(problem.code, Code::InvalidJson);
 }

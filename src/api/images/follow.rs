@@ -117,7 +117,7 @@ impl Follower {
     /// What the middleware would have done with it, had the response not begun yet.
     fn problem(&self, problem: Problem) -> Bytes {
         record::problem(self.request_id.as_str(), &problem);
-        self.door.executor.metrics().refused(problem.code);
+        self.door.executor.metrics().refused(problem.code.name());
         event("error", &problem.document(&self.request_id))
     }
 }

@@ -1,27 +1,91 @@
-//! Who asks for permits.
+//! Who asks for permits, and what he is allowed.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::Arc;
 
-/// One caller among others: what the queue is fair between. Until callers have keys they are told
-/// apart by their addresses.
+use crate::execution::request::AskedLimits;
+
+/// One caller among others: what the queue is fair between.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Caller(Option<IpAddr>);
-
-impl Caller {
+pub enum Who {
     /// The service itself, and whoever has no address.
-    pub const SERVICE: Self = Self(None);
+    Service,
+    /// Whoever has no key, by the network that one is given.
+    Address(IpAddr),
+    /// The name of an API key.
+    Key(Arc<str>),
+}
 
+/// Who asks, what he may have, and whether he waits for the answer.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    pub who: Who,
+    /// `None`: nothing beyond what everyone is held to.
+    pub allowance: Option<Arc<Allowance>>,
+    pub lane: Lane,
+}
+
+/// What one caller may have, within what everyone may.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Allowance {
+    /// Executions of his at once.
+    pub concurrency: Option<usize>,
+    /// The most of each limit that his requests may ask for; `None` is the operator's ceiling.
+    pub most: AskedLimits,
+}
+
+/// How somebody waits for a permit. A caller's own interactive executions go before those in the
+/// background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Lane {
+    /// With a client at the other end: for so long, and only while the queue has a place.
+    Interactive,
+    /// As long as it takes. How many may wait like this is bounded by whoever accepts them.
+    Background,
+}
+
+impl Who {
     /// Whoever calls from this address. An IPv6 network of 64 bits is one caller: that is the least
     /// anyone is given, and its addresses cost nothing.
     #[must_use]
     pub fn at(address: IpAddr) -> Self {
-        Self(Some(match address.to_canonical() {
+        Self::Address(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = address.to_bits() & !u128::from(u64::MAX);
                 Ipv6Addr::from_bits(network).into()
             }
             v4 => v4,
-        }))
+        })
+    }
+}
+
+impl Caller {
+    /// The service itself.
+    pub const SERVICE: Self = Self { who: Who::Service, allowance: None, lane: Lane::Interactive };
+
+    /// Whoever calls from this address, without a key.
+    #[must_use]
+    pub fn at(address: IpAddr) -> Self {
+        Self { who: Who::at(address), ..Self::SERVICE }
+    }
+
+    /// The holder of the key with this name.
+    #[must_use]
+    pub fn with_key(name: Arc<str>, allowance: Arc<Allowance>) -> Self {
+        Self { who: Who::Key(name), allowance: Some(allowance), ..Self::SERVICE }
+    }
+
+    /// The same caller, who does not wait for the answer.
+    #[must_use]
+    pub fn in_background(self) -> Self {
+        Self { lane: Lane::Background, ..self }
+    }
+
+    /// How many executions he may have at once.
+    #[must_use]
+    pub fn concurrency(&self) -> usize {
+        let own = self.allowance.as_ref().and_then(|allowance| allowance.concurrency);
+        own.unwrap_or(usize::MAX)
     }
 }
 
@@ -29,8 +93,8 @@ impl Caller {
 mod tests {
     use super::*;
 
-    fn at(text: &str) -> Caller {
-        Caller::at(text.parse().unwrap())
+    fn at(text: &str) -> Who {
+        Who::at(text.parse().unwrap())
     }
 
     #[test]
@@ -40,6 +104,6 @@ mod tests {
         assert_eq!(at("::ffff:192.0.2.1"), at("192.0.2.1"));
         assert_eq!(at("2001:db8:1:2::1"), at("2001:db8:1:2:ffff::"));
         assert_ne!(at("2001:db8:1:2::1"), at("2001:db8:1:3::1"));
-        assert_ne!(at("0.0.0.0"), Caller::SERVICE);
+        assert_ne!(at("0.0.0.0"), Who::Service);
     }
 }

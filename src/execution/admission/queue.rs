@@ -1,36 +1,42 @@
-//! Who waits, and who is next: round robin between callers, first come, first served within one.
+//! Who waits, and who is next: round robin between callers; within one, the interactive before those
+//! in the background, and each of these in the order they came.
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::Caller;
+use super::{Caller, Lane, Who};
 
-/// A bounded queue. What it keeps is bounded by its limit alone: nothing is known of a caller who
-/// has nobody waiting.
+/// A queue with so many places for the interactive. What it keeps is bounded by who waits: nothing
+/// is known of a caller who has nobody waiting.
 #[derive(Debug)]
 pub struct Queue<T> {
     limit: usize,
+    /// All who wait, and those of them who take a place.
     len: usize,
-    lines: HashMap<Caller, Line<T>>,
+    interactive: usize,
+    lines: HashMap<Who, Line<T>>,
     /// The callers with somebody waiting, the next one first.
-    turns: BTreeMap<Number, Caller>,
+    turns: BTreeMap<Number, Who>,
     next: Number,
 }
 
 /// Counts entries and turns alike: what comes later has a higher one.
 type Number = u64;
 
-/// One caller's entries, by their tickets; never empty.
+/// One caller's entries; never empty.
 #[derive(Debug)]
 struct Line<T> {
     turn: Number,
-    entries: BTreeMap<Number, T>,
+    /// How many of this caller may run at once, as of the last one who joined.
+    concurrency: usize,
+    interactive: usize,
+    entries: BTreeMap<(Lane, Number), T>,
 }
 
 /// A place in the queue.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Ticket {
-    caller: Caller,
-    number: Number,
+    who: Who,
+    entry: (Lane, Number),
 }
 
 /// An entry got a place, perhaps another's.
@@ -46,67 +52,98 @@ pub struct Full;
 
 impl<T> Queue<T> {
     pub fn new(limit: usize) -> Self {
-        Self { limit, len: 0, lines: HashMap::new(), turns: BTreeMap::new(), next: 0 }
+        Self {
+            limit,
+            len: 0,
+            interactive: 0,
+            lines: HashMap::new(),
+            turns: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Puts an entry at the end of its caller's line. In a full queue it displaces the newest entry
-    /// of the longest line, where that line is still no shorter than the caller's own then: so one
-    /// caller can fill the queue, and can't keep the others out of it.
+    /// Puts an entry at the end of its lane of its caller's line. Where an interactive one finds the
+    /// queue full, it displaces the newest of those of the longest line, where that line is still no
+    /// shorter than the caller's own then: so one caller can fill the queue, and can't keep the
+    /// others out of it.
     ///
     /// # Errors
     /// [`Full`].
     pub fn join(&mut self, caller: &Caller, entry: T) -> Result<Joined<T>, Full> {
-        let displaced = if self.len < self.limit { None } else { Some(self.displace(caller)?) };
-        self.len += 1;
+        let takes_place = caller.lane == Lane::Interactive;
+        let full = takes_place && self.interactive >= self.limit;
+        let displaced = if full { Some(self.displace(&caller.who)?) } else { None };
         let number = self.number();
-        let line = self.lines.entry(caller.clone()).or_insert_with(|| {
-            self.turns.insert(number, caller.clone());
-            Line { turn: number, entries: BTreeMap::new() }
+        let line = self.lines.entry(caller.who.clone()).or_insert_with(|| {
+            self.turns.insert(number, caller.who.clone());
+            Line { turn: number, concurrency: 0, interactive: 0, entries: BTreeMap::new() }
         });
-        line.entries.insert(number, entry);
-        Ok(Joined { ticket: Ticket { caller: caller.clone(), number }, displaced })
+        line.concurrency = caller.concurrency();
+        line.entries.insert((caller.lane, number), entry);
+        line.interactive += usize::from(takes_place);
+        self.interactive += usize::from(takes_place);
+        self.len += 1;
+        let ticket = Ticket { who: caller.who.clone(), entry: (caller.lane, number) };
+        Ok(Joined { ticket, displaced })
     }
 
-    fn displace(&mut self, caller: &Caller) -> Result<T, Full> {
-        let own = self.lines.get(caller).map_or(0, |line| line.entries.len());
+    fn displace(&mut self, who: &Who) -> Result<T, Full> {
+        let own = self.lines.get(who).map_or(0, |line| line.interactive);
         // Of lines of the same length, the one whose turn is last.
-        let longest = self.lines.values_mut().max_by_key(|line| (line.entries.len(), line.turn));
-        let longest = longest.filter(|line| line.entries.len() >= own + 2).ok_or(Full)?;
-        let (_, newest) = longest.entries.pop_last().ok_or(Full)?;
-        self.len -= 1;
-        Ok(newest)
+        let longest = self.lines.iter().max_by_key(|(_, line)| (line.interactive, line.turn));
+        let (who, line) = longest.filter(|(_, line)| line.interactive >= own + 2).ok_or(Full)?;
+        let newest = line.entries.keys().rfind(|(lane, _)| *lane == Lane::Interactive);
+        let ticket = Ticket { who: who.clone(), entry: *newest.ok_or(Full)? };
+        self.leave(&ticket).ok_or(Full)
     }
 
-    /// Takes out the next entry. Its caller's next turn comes when all others have had theirs.
-    pub fn next(&mut self) -> Option<T> {
-        let (_, caller) = self.turns.pop_first()?;
-        let turn = self.number();
-        let line = self.lines.get_mut(&caller)?;
-        let (_, entry) = line.entries.pop_first()?;
-        self.len -= 1;
-        if line.entries.is_empty() {
-            self.lines.remove(&caller);
-        } else {
-            line.turn = turn;
-            self.turns.insert(turn, caller);
+    /// Takes out the next entry of a caller who may have one more run, by how many he may have at
+    /// once. His next turn comes when all others have had theirs.
+    pub fn next(&mut self, may: impl Fn(&Who, usize) -> bool) -> Option<(Who, T)> {
+        let concurrency = |who| self.lines.get(who).map_or(0, |line| line.concurrency);
+        let (turn, who) = self.turns.iter().find(|(_, who)| may(who, concurrency(who)))?;
+        let (turn, who) = (*turn, who.clone());
+        let first = *self.lines.get(&who)?.entries.first_key_value()?.0;
+        let entry = self.leave(&Ticket { who: who.clone(), entry: first })?;
+        let last = self.number();
+        if let Some(line) = self.lines.get_mut(&who) {
+            line.turn = last;
+            self.turns.remove(&turn);
+            self.turns.insert(last, who.clone());
         }
-        Some(entry)
+        Some((who, entry))
     }
 
     /// Takes an entry out wherever it stands; `None` when it is not in the queue any more.
-    pub fn leave(&mut self, Ticket { caller, number }: &Ticket) -> Option<T> {
-        let line = self.lines.get_mut(caller)?;
-        let entry = line.entries.remove(number)?;
+    pub fn leave(&mut self, Ticket { who, entry: key }: &Ticket) -> Option<T> {
+        let line = self.lines.get_mut(who)?;
+        let entry = line.entries.remove(key)?;
+        let took_place = usize::from(key.0 == Lane::Interactive);
+        line.interactive -= took_place;
+        self.interactive -= took_place;
         self.len -= 1;
         if line.entries.is_empty() {
             self.turns.remove(&line.turn);
-            self.lines.remove(caller);
+            self.lines.remove(who);
         }
         Some(entry)
+    }
+
+    /// How many are served before this one, should nobody else come and nobody leave; `None` when it
+    /// is not in the queue any more.
+    pub fn ahead(&self, Ticket { who, entry }: &Ticket) -> Option<usize> {
+        let own = self.lines.get(who)?;
+        own.entries.get(entry)?;
+        let before = own.entries.range(..entry).count();
+        let others = self.lines.iter().filter(|(other, _)| *other != who).map(|(_, line)| {
+            let rounds = before + usize::from(line.turn < own.turn);
+            line.entries.len().min(rounds)
+        });
+        Some(before + others.sum::<usize>())
     }
 
     fn number(&mut self) -> Number {
@@ -140,8 +177,13 @@ mod tests {
         (queue, tickets)
     }
 
+    /// The next one, where nobody has a bound of his own.
+    fn next<T>(queue: &mut Queue<T>) -> Option<T> {
+        queue.next(|_, _| true).map(|(_, entry)| entry)
+    }
+
     fn rest(mut queue: Queue<String>) -> String {
-        let rest: Vec<_> = std::iter::from_fn(|| queue.next()).collect();
+        let rest: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
         assert_eq!((queue.len(), queue.lines.len(), queue.turns.len()), (0, 0, 0));
         rest.join(" ")
     }
@@ -159,7 +201,7 @@ mod tests {
     #[test]
     fn a_caller_who_comes_back_stands_behind_the_others() {
         let (mut queue, _) = queue(9, "a1 b1 b2");
-        assert_eq!(queue.next().as_deref(), Some("a1"));
+        assert_eq!(next(&mut queue).as_deref(), Some("a1"));
         queue.join(&caller(b'a'), "a2".into()).unwrap();
         assert_eq!(rest(queue), "b1 a2 b2");
     }
@@ -197,9 +239,34 @@ mod tests {
             assert!(queue.leave(&tickets[left]).is_some());
             assert!(queue.leave(&tickets[left]).is_none(), "only once");
         }
-        assert_eq!(queue.next().as_deref(), Some("a1"));
+        assert_eq!(next(&mut queue).as_deref(), Some("a1"));
         assert!(queue.leave(&tickets[0]).is_none(), "it was served");
         assert_eq!(rest(queue), "c1 a3");
+    }
+
+    #[test]
+    fn the_background_waits_without_a_place_and_behind_its_caller() {
+        let (mut queue, _) = queue(2, "a1 b1");
+        let patient = caller(b'a').in_background();
+        let tickets = ["a7", "a8"].map(|name| queue.join(&patient, name.into()).unwrap().ticket);
+        // It neither takes a place nor gives one up.
+        assert_eq!(queue.join(&caller(b'c'), "c1".into()).unwrap_err(), Full);
+        assert_eq!(next(&mut queue).as_deref(), Some("a1"));
+        assert_eq!(queue.ahead(&tickets[0]), Some(1));
+        let own = queue.join(&caller(b'a'), "a2".into()).unwrap().ticket;
+        assert_eq!(tickets.each_ref().map(|t| queue.ahead(t)), [Some(2), Some(3)]);
+        assert_eq!(queue.ahead(&own), Some(1));
+        assert_eq!((queue.len(), queue.interactive), (4, 2));
+        assert_eq!(rest(queue), "b1 a2 a7 a8");
+    }
+
+    #[test]
+    fn who_has_enough_lets_the_others_pass_and_keeps_his_turn() {
+        let (mut queue, _) = queue(9, "a1 b1 a2 b2");
+        let not_a = |who: &Who, _| *who != caller(b'a').who;
+        let passed = queue.next(not_a).map(|(_, entry)| entry);
+        assert_eq!(passed.as_deref(), Some("b1"));
+        assert_eq!(rest(queue), "a1 b2 a2");
     }
 
     #[derive(Debug, Clone)]
@@ -243,7 +310,7 @@ mod tests {
                         Err(Full) => prop_assert_eq!(waiting.len(), limit),
                     },
                     Step::Next => {
-                        let Some((name, number)) = queue.next() else {
+                        let Some((name, number)) = next(&mut queue) else {
                             prop_assert!(waiting.is_empty());
                             continue;
                         };
@@ -266,6 +333,12 @@ mod tests {
                 prop_assert!(queue.len() <= limit);
                 prop_assert_eq!(queue.lines.len(), since.len());
                 prop_assert_eq!(queue.turns.len(), since.len());
+            }
+            // Everyone is served when it was said.
+            let ahead: Vec<_> = waiting.iter().map(|(.., ticket)| queue.ahead(ticket)).collect();
+            let served: Vec<_> = std::iter::from_fn(|| next(&mut queue)).collect();
+            for ((name, number, _), ahead) in waiting.iter().zip(ahead) {
+                prop_assert_eq!(served.iter().position(|s| s == &(*name, *number)), ahead);
             }
         }
     }

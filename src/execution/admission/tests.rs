@@ -18,7 +18,7 @@ fn caller(name: u8) -> Caller {
 type Entering<'a> = Pin<Box<dyn Future<Output = Result<Permit, Busy>> + 'a>>;
 
 fn entering(admission: &Admission, name: u8) -> Entering<'_> {
-    Box::pin(async move { admission.enter(&caller(name)).await })
+    Box::pin(async move { admission.enter(&caller(name), drop).await })
 }
 
 fn free(admission: &Admission) -> usize {
@@ -43,7 +43,7 @@ async fn permits_are_limited_and_come_back_on_drop() {
     let first = now(&admission, 1).unwrap().unwrap();
     let _second = now(&admission, 1).unwrap().unwrap();
     let busy = now(&admission, 1).unwrap().unwrap_err();
-    assert_eq!(busy.code, "queue_full");
+    assert_eq!(busy.code, BusyCode::QueueFull);
     assert!(busy.retry_after >= Duration::from_secs(1));
     drop(first);
     assert!(now(&admission, 1).unwrap().is_ok());
@@ -56,7 +56,7 @@ async fn one_caller_is_served_in_order_and_no_more_wait_than_may() {
     let first = waiting(&admission, 1);
     let mut second = waiting(&admission, 1);
     assert_eq!(admission.waiting(), 2);
-    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, "queue_full");
+    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, BusyCode::QueueFull);
 
     drop(running);
     assert!(second.as_mut().now_or_never().is_none());
@@ -88,15 +88,15 @@ async fn a_full_queue_lets_other_callers_in() {
     let admission = admission(1, 3);
     let running = now(&admission, 1).unwrap().unwrap();
     let mut greedy = [1, 1, 1].map(|name| waiting(&admission, name));
-    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, "queue_full");
+    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, BusyCode::QueueFull);
 
     let modest = waiting(&admission, 2);
     let displaced = greedy[2].as_mut().now_or_never().expect("at once").unwrap_err();
-    assert_eq!(displaced.code, "queue_full");
+    assert_eq!(displaced.code, BusyCode::QueueFull);
     assert!(displaced.retry_after >= Duration::from_secs(1));
     assert_eq!(admission.waiting(), 3);
     // As many as the others have, and no more.
-    assert_eq!(now(&admission, 2).unwrap().unwrap_err().code, "queue_full");
+    assert_eq!(now(&admission, 2).unwrap().unwrap_err().code, BusyCode::QueueFull);
 
     drop(running);
     let [first, second, _] = greedy;
@@ -134,9 +134,10 @@ async fn a_permit_on_its_way_to_one_who_leaves_goes_on() {
     let admission = admission(1, 2);
     let running = now(&admission, 1).unwrap().unwrap();
     let (leaves, stays) = (waiting(&admission, 1), waiting(&admission, 2));
-    let next = admission.shared.state().queue.next().unwrap();
+    admission.shared.state().free += 1;
+    let (who, next) = admission.shared.state().next().unwrap();
     drop(leaves);
-    admission.shared.give(next);
+    admission.shared.give(who, next);
     drop(stays.now_or_never().expect("a permit").unwrap());
     assert_eq!(free(&admission), 1);
     // That permit was made for this test; the other one is still in use.
@@ -152,7 +153,7 @@ async fn no_permit_is_lost_between_threads() {
             .map(|name| {
                 let admission = Arc::clone(&admission);
                 tokio::spawn(async move {
-                    let _permit = admission.enter(&caller(name)).await;
+                    let _permit = admission.enter(&caller(name), drop).await;
                     tokio::task::yield_now().await;
                 })
             })
@@ -169,13 +170,51 @@ async fn no_permit_is_lost_between_threads() {
     }
 }
 
+/// A caller with so many at once.
+fn bounded(name: &str, concurrency: usize) -> Caller {
+    let allowance = Allowance { concurrency: Some(concurrency), ..Allowance::default() };
+    Caller::with_key(name.into(), Arc::new(allowance))
+}
+
+#[tokio::test]
+async fn a_caller_with_a_bound_waits_beside_free_permits_and_holds_nobody_up() {
+    let admission = admission(3, 2);
+    let (one, other) = (bounded("one", 1), bounded("other", 1));
+    let first = admission.enter(&one, drop).await.unwrap();
+    let mut second = Box::pin(admission.enter(&one, drop));
+    assert!(second.as_mut().now_or_never().is_none());
+    let beside = admission.enter(&other, drop).await.unwrap();
+    assert_eq!((free(&admission), admission.waiting()), (1, 1));
+    drop(beside);
+    assert!(second.as_mut().now_or_never().is_none(), "another's permit is no reason");
+    drop(first);
+    drop(second.await.unwrap());
+    assert_eq!((free(&admission), admission.waiting()), (3, 0));
+    assert!(admission.shared.state().held.is_empty());
+}
+
+#[tokio::test]
+async fn in_the_background_one_waits_without_a_place_and_without_end() {
+    let options =
+        AdmissionOptions { max_concurrent: 1, queue_limit: 0, queue_timeout: Duration::ZERO };
+    let admission = Admission::new(options);
+    let running = now(&admission, 1).unwrap().unwrap();
+    let patient = caller(1).in_background();
+    let mut places = Vec::new();
+    let mut waiting = Box::pin(admission.enter(&patient, |place| places.push(place)));
+    assert!(waiting.as_mut().now_or_never().is_none());
+    drop(running);
+    drop(waiting.await.unwrap());
+    assert_eq!(places[0].ahead(), None, "the waiting is over");
+}
+
 #[tokio::test]
 async fn waiting_has_a_deadline() {
     let queue_timeout = Duration::from_millis(1);
     let options = AdmissionOptions { max_concurrent: 1, queue_limit: 1, queue_timeout };
     let admission = Admission::new(options);
     let _running = now(&admission, 1).unwrap().unwrap();
-    assert_eq!(admission.enter(&caller(1)).await.unwrap_err().code, "queue_timeout");
+    assert_eq!(admission.enter(&caller(1), drop).await.unwrap_err().code, BusyCode::QueueTimeout);
     assert_eq!(admission.waiting(), 0);
 }
 
@@ -186,10 +225,10 @@ async fn closing_sends_away_the_waiting_and_the_new() {
     let queue = [1, 2].map(|name| waiting(&admission, name));
     admission.close();
     for waiting in queue {
-        assert_eq!(waiting.await.unwrap_err().code, "draining");
+        assert_eq!(waiting.await.unwrap_err().code, BusyCode::Draining);
     }
     drop(running);
-    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, "draining");
+    assert_eq!(now(&admission, 1).unwrap().unwrap_err().code, BusyCode::Draining);
 }
 
 #[test]
@@ -197,10 +236,10 @@ fn the_estimate_follows_the_usual_time_and_the_queue() {
     let admission = admission(2, 0);
     let held = |time| {
         for _ in 0..100 {
-            admission.shared.state().free -= 1;
-            admission.shared.pass_on(Duration::from_secs(time));
+            admission.shared.state().hand_out(&Who::Service);
+            admission.shared.pass_on(&Who::Service, Duration::from_secs(time));
         }
-        admission.shared.busy(&admission.shared.state(), "queue_full").retry_after
+        admission.shared.busy(&admission.shared.state(), BusyCode::QueueFull).retry_after
     };
     let soon = held(10);
     assert!((4..=5).contains(&soon.as_secs()), "{soon:?}");
@@ -242,14 +281,14 @@ proptest! {
                     let mut entering = entering(&admission, name);
                     match entering.as_mut().now_or_never() {
                         Some(Ok(permit)) => held.push(permit),
-                        Some(Err(busy)) => prop_assert_eq!(busy.code, "queue_full"),
+                        Some(Err(busy)) => prop_assert_eq!(busy.code, BusyCode::QueueFull),
                         None => queue.push(entering),
                     }
                 }
                 Step::Look(which) => if which < queue.len() {
                     match queue[which].as_mut().now_or_never() {
                         Some(Ok(permit)) => held.push(permit),
-                        Some(Err(busy)) => prop_assert_eq!(busy.code, "queue_full"),
+                        Some(Err(busy)) => prop_assert_eq!(busy.code, BusyCode::QueueFull),
                         None => continue,
                     }
                     drop(queue.remove(which));
@@ -271,7 +310,7 @@ proptest! {
             let before = queue.len();
             queue.retain_mut(|entering| match entering.as_mut().now_or_never() {
                 Some(Ok(_)) => false,
-                Some(Err(busy)) => busy.code != "queue_full",
+                Some(Err(busy)) => busy.code != BusyCode::QueueFull,
                 None => true,
             });
             prop_assert!(queue.len() < before, "{} wait for ever", before);
