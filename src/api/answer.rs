@@ -15,7 +15,9 @@ use crate::execution::outcome::{LimitHit, Outcome};
 
 /// The JSON document. Times are in seconds, sizes in bytes.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(description = "What is to say about a script that ran. Times are in seconds, sizes in bytes.")]
+#[schema(
+    description = "What is to say about a script that ran. Times are in seconds, sizes in bytes."
+)]
 pub(super) struct Answer {
     /// UUIDv7 (RFC 9562).
     #[schema(format = Uuid)]

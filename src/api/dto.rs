@@ -21,7 +21,9 @@ use crate::registry::{PullPolicy, Reference};
 /// What a request says, before it is held against the rules of each field. An absent field is
 /// `None`; JSON's `null` is refused, so that nothing is accepted and ignored.
 #[derive(Debug, Default, Deserialize, ToSchema)]
-#[schema(description = "One script and how to run it. A field that is not listed is refused, and so is `null`.")]
+#[schema(
+    description = "One script and how to run it. A field that is not listed is refused, and so is `null`."
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecuteRequest {
     #[serde(deserialize_with = "given_bytes")]

@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the API's own description (OpenAPI 3.1), made of the types that are read and
 //! written. `docs/openapi.json` is this document, for those who read it without a service.
 
-pub(super) mod fields;
 mod examples;
+pub(super) mod fields;
 mod form;
 mod future;
 mod operation;
@@ -48,16 +48,15 @@ pub(super) async fn get() -> HttpResponse {
 
 fn document() -> OpenApi {
     let operations = operations::all();
-    let key = HttpBuilder::new()
-        .scheme(HttpAuthScheme::Bearer)
-        .bearer_format("obx_…")
-        .description(Some(
+    let key =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("obx_…").description(Some(
             "An API key. A service without a file of keys takes requests without one. What a key \
              may do stands beside it: `execute`, `images` or `admin`.",
         ));
-    let components = ComponentsBuilder::new().security_scheme(KEY, SecurityScheme::Http(key.build()));
+    let components =
+        ComponentsBuilder::new().security_scheme(KEY, SecurityScheme::Http(key.build()));
     let components = schemas::add(components);
-    let components = parameters::add(components);
+    let components = operation::add(parameters::add(components));
     let components = refusals::add(components, &operations);
     let tag = |(name, about)| TagBuilder::new().name(name).description(Some(about)).build();
     OpenApiBuilder::new()

@@ -1,7 +1,9 @@
 //! What fields hold, where their Rust types do not say it: the rules of `execution` as JSON Schema.
 
 use serde_json::{Value, json};
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ArrayItems, ObjectBuilder, SchemaType};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, ArrayItems, ObjectBuilder, SchemaType,
+};
 use utoipa::openapi::{Array, Object, OneOfBuilder, Ref, Schema, Type};
 
 use crate::execution::language::{ALIASES, CATALOGUE};
@@ -106,7 +108,9 @@ pub fn files() -> Array {
     ArrayBuilder::new()
         .items(ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name("RequestFile").into())))
         .max_items(Some(MAX_FILES))
-        .description(Some("Files to put into the working directory, `/tmp/work`, beside the script."))
+        .description(Some(
+            "Files to put into the working directory, `/tmp/work`, beside the script.",
+        ))
         .build()
 }
 
@@ -118,7 +122,8 @@ pub fn path() -> Object {
 }
 
 pub fn outputs() -> Array {
-    let pattern = string("A path in which `*`, `?` and `[…]` stand for characters, `**` for folders.");
+    let pattern =
+        string("A path in which `*`, `?` and `[…]` stand for characters, `**` for folders.");
     ArrayBuilder::new()
         .items(pattern.pattern(Some(PATH)).max_length(Some(MAX_PATH)).build())
         .max_items(Some(MAX_OUTPUTS))
@@ -174,9 +179,10 @@ pub fn cpu_limit() -> Schema {
 
 /// A number, or a text that says its unit.
 fn written(plain: Object, units: &str, pattern: &str, example: Value) -> OneOfBuilder {
-    OneOfBuilder::new().schema_type(SchemaType::AnyValue).item(plain).item(
-        string(units).pattern(Some(pattern)).examples([example]).build(),
-    )
+    OneOfBuilder::new()
+        .schema_type(SchemaType::AnyValue)
+        .item(plain)
+        .item(string(units).pattern(Some(pattern)).examples([example]).build())
 }
 
 pub fn status() -> Object {
@@ -193,10 +199,7 @@ pub fn limits_hit() -> Array {
 }
 
 pub fn skipped() -> Object {
-    words(
-        "Why its content is not here.",
-        ["not_regular", "too_large", "too_many", "unreadable"],
-    )
+    words("Why its content is not here.", ["not_regular", "too_large", "too_many", "unreadable"])
 }
 
 pub fn phase() -> Object {

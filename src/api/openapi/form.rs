@@ -21,7 +21,9 @@ const BINARY: [&str; 2] = ["script", "stdin"];
 pub(super) fn content() -> Content {
     let form = ObjectBuilder::new()
         .schema_type(Type::Object)
-        .description(Some("Parts of the same names as the fields in JSON. A file is never executable."))
+        .description(Some(
+            "Parts of the same names as the fields in JSON. A file is never executable.",
+        ))
         .additional_properties(Some(AdditionalProperties::<Schema>::FreeForm(false)));
     let RefOr::T(Schema::Object(json)) = ExecuteRequest::schema() else {
         return Content::default();

@@ -6,7 +6,7 @@ use utoipa::openapi::request_body::{RequestBody, RequestBodyBuilder};
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::security::SecurityRequirement;
 use utoipa::openapi::{
-    Content, Header, ObjectBuilder, Paths, Ref, RefOr, Required, Schema, Type,
+    ComponentsBuilder, Content, Header, ObjectBuilder, Paths, Ref, RefOr, Required, Schema, Type,
 };
 
 use super::{examples, parameters, refusals};
@@ -96,7 +96,7 @@ impl Operation {
             let content = ContentBuilder::from(content).examples_from_iter(examples);
             response.content(mime, content.build())
         });
-        let response = response.header("X-Request-Id", request_id()).build();
+        let response = response.header_ref(REQUEST_ID, request_id()).build();
         self.answers.push((status, response));
         self
     }
@@ -117,7 +117,10 @@ impl Operation {
         let refusals = refusals::by_status(self).into_keys().map(|status| {
             let what = status.canonical_reason().unwrap_or_default();
             let bare = ResponseBuilder::new().description(what);
-            (status.as_str().to_owned(), RefOr::T(bare.header("X-Request-Id", request_id()).build()))
+            (
+                status.as_str().to_owned(),
+                RefOr::T(bare.header_ref(REQUEST_ID, request_id()).build()),
+            )
         });
         self.builder(statuses.chain(refusals).collect())
             .operation_id(Some(format!("{}Head", self.id)))
@@ -145,12 +148,13 @@ impl Operation {
                 .security(SecurityRequirement::default()),
             None => operation.securities(Some([])),
         };
-        let operation = parameters::EVERYWHERE.iter().fold(operation, |operation, name| {
-            parameter(operation, parameters::reference(name))
-        });
-        let operation = self.parameters.iter().fold(operation, |operation, parameter| {
-            self::parameter(operation, parameter.clone())
-        });
+        let operation = parameters::EVERYWHERE
+            .iter()
+            .fold(operation, |operation, name| parameter(operation, parameters::reference(name)));
+        let operation = self
+            .parameters
+            .iter()
+            .fold(operation, |operation, parameter| self::parameter(operation, parameter.clone()));
         responses
             .into_iter()
             .fold(operation, |operation, (status, response)| operation.response(status, response))
@@ -204,7 +208,16 @@ pub(super) fn sometimes(what: &str, schema: impl Into<RefOr<Schema>>) -> Header 
     header
 }
 
-pub(super) fn request_id() -> Header {
-    let id = ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._-]{1,128}$"));
-    header("The request's own id, or the one it was given.", id.build())
+/// What every response has.
+pub(super) const REQUEST_ID: &str = "X-Request-Id";
+
+pub(super) fn request_id() -> Ref {
+    Ref::new(format!("#/components/headers/{REQUEST_ID}"))
+}
+
+pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
+    let id =
+        ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._-]{1,128}$"));
+    let what = "The id that the request was given, or a new one.";
+    components.header(REQUEST_ID, header(what, id.build()))
 }

@@ -24,7 +24,8 @@ pub(super) fn all() -> Vec<Operation> {
 }
 
 fn scripts() -> Vec<Operation> {
-    let replayed = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["true"])).build();
+    let replayed =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["true"])).build();
     let ran = ResponseBuilder::new()
         .description("The script ran, however it ended.")
         .header("Idempotent-Replayed", sometimes("The answer to an earlier request.", replayed));
@@ -91,8 +92,12 @@ fn executions() -> Vec<Operation> {
             .takes(query("after", "`next` of the page before.", uuid()))
             .answers(200, "A page of them.", JSON, of("Executions"))
             .refuses(&[InvalidRequest]),
-        one(Get, "getExecution", "How far an execution is, and its result")
-            .answers(200, "What there is to say about it.", JSON, of("Execution")),
+        one(Get, "getExecution", "How far an execution is, and its result").answers(
+            200,
+            "What there is to say about it.",
+            JSON,
+            of("Execution"),
+        ),
         one(Delete, "cancelExecution", "Cancel an execution")
             .description("One that is over stays as it is.")
             .answers(200, "What there is to say about it now.", JSON, of("Execution")),
@@ -155,16 +160,21 @@ fn images() -> Vec<Operation> {
             let operation = operation.refuses(STORE).refuses(&[InvalidImage, ImageNotFound]);
             if address.contains('{') {
                 let schema = ObjectBuilder::from(fields::image());
-                operation.takes(path("reference", "An image; its `/` may stand as they are.", schema))
+                operation.takes(path(
+                    "reference",
+                    "An image; its `/` may stand as they are.",
+                    schema,
+                ))
             } else {
                 operation.description("Of the image that is called `pull`.")
             }
         });
-        operations.push(
-            describe
-                .about("images", "What there is to say about an image")
-                .answers(200, "Its details.", JSON, of("ImageDetails")),
-        );
+        operations.push(describe.about("images", "What there is to say about an image").answers(
+            200,
+            "Its details.",
+            JSON,
+            of("ImageDetails"),
+        ));
         operations.push(
             remove
                 .about("images", "Remove an image")
@@ -178,24 +188,39 @@ fn images() -> Vec<Operation> {
 fn service() -> Vec<Operation> {
     let get = |path, id, what| Operation::new(Get, path, id).about("service", what);
     vec![
-        get("/health", "health", "Whether the process lives")
-            .answers(200, "It does.", JSON, of("Health")),
+        get("/health", "health", "Whether the process lives").answers(
+            200,
+            "It does.",
+            JSON,
+            of("Health"),
+        ),
         get("/ready", "ready", "Whether scripts run, and on what")
             .answers(200, "They do.", JSON, of("Ready"))
             .refuses(&[Draining, PoolFilling]),
-        get("/metrics", "metrics", "Counts and times for Prometheus")
-            .needs("admin")
-            .answers(200, "All of them.", CONTENT_TYPE, text("OpenMetrics.")),
+        get("/metrics", "metrics", "Counts and times for Prometheus").needs("admin").answers(
+            200,
+            "All of them.",
+            CONTENT_TYPE,
+            text("OpenMetrics."),
+        ),
         get("/openapi.json", "describeApi", "This document").answers(
             200,
             "OpenAPI 3.1.",
             JSON,
             utoipa::openapi::Content::new(Some(ObjectBuilder::new().schema_type(Type::Object))),
         ),
-        get("/docs", "docs", "This document, for people")
-            .answers(200, "A page.", "text/html", text("HTML.")),
+        get("/docs", "docs", "This document, for people").answers(
+            200,
+            "A page.",
+            "text/html",
+            text("HTML."),
+        ),
         get("/docs/{file}", "docsFile", "What that page is made of")
-            .takes(path("file", "A file's name.", string().enum_values(Some(crate::api::docs::FILES))))
+            .takes(path(
+                "file",
+                "A file's name.",
+                string().enum_values(Some(crate::api::docs::FILES)),
+            ))
             .answers_with(
                 200,
                 ResponseBuilder::new().description("The file."),

@@ -7,11 +7,9 @@ use actix_web::http::StatusCode;
 use utoipa::PartialSchema;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::AllOfBuilder;
-use utoipa::openapi::{
-    ComponentsBuilder, Content, ObjectBuilder, Ref, RefOr, Schema, Type,
-};
+use utoipa::openapi::{ComponentsBuilder, Content, ObjectBuilder, Ref, RefOr, Schema, Type};
 
-use super::operation::{Operation, header, request_id};
+use super::operation::{Operation, REQUEST_ID, header, request_id};
 use crate::api::Code::{self, *};
 
 const PROBLEM: &str = "application/problem+json";
@@ -48,14 +46,8 @@ pub(super) const SCRIPT: &[Code] = &[
     NoSpace,
 ];
 /// Where the script runs before the answer.
-pub(super) const RUN: &[Code] = &[
-    Cancelled,
-    FilesRefused,
-    QueueFull,
-    ContainerLost,
-    QueueTimeout,
-    Interrupted,
-];
+pub(super) const RUN: &[Code] =
+    &[Cancelled, FilesRefused, QueueFull, ContainerLost, QueueTimeout, Interrupted];
 /// Where an image is had.
 pub(super) const IMAGE: &[Code] = &[
     ImageNotFound,
@@ -70,14 +62,8 @@ pub(super) const IMAGE: &[Code] = &[
     NoSpace,
 ];
 /// Where images are looked after.
-pub(super) const STORE: &[Code] = &[
-    ImageUnsupported,
-    ContainerNotMade,
-    ImageCorrupt,
-    EngineUnavailable,
-    EngineTimeout,
-    NoSpace,
-];
+pub(super) const STORE: &[Code] =
+    &[ImageUnsupported, ContainerNotMade, ImageCorrupt, EngineUnavailable, EngineTimeout, NoSpace];
 
 /// What the operation can answer instead.
 pub(super) fn by_status(operation: &Operation) -> BTreeMap<StatusCode, Vec<Code>> {
@@ -123,14 +109,15 @@ fn response(status: StatusCode, codes: &[Code]) -> Response {
     let response = ResponseBuilder::new()
         .description(lines.collect::<Vec<_>>().join("\n\n"))
         .content(PROBLEM, Content::new(Some(problem(status, codes))))
-        .header("X-Request-Id", request_id());
+        .header_ref(REQUEST_ID, request_id());
     match status {
         StatusCode::UNAUTHORIZED => {
             response.header("WWW-Authenticate", text("How to say who is asking.", "Bearer"))
         }
         StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
             let seconds = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).build();
-            response.header("Retry-After", header("Seconds until another try is worth it.", seconds))
+            response
+                .header("Retry-After", header("Seconds until another try is worth it.", seconds))
         }
         _ => response,
     }

@@ -1,54 +1,68 @@
 //! The types, and where they are more than their fields say.
 
-use utoipa::openapi::schema::{AllOfBuilder, OneOfBuilder};
-use utoipa::openapi::{ComponentsBuilder, ObjectBuilder, RefOr, Schema, Type};
-use utoipa::PartialSchema;
+use std::collections::BTreeMap;
+
+use serde_json::json;
+use utoipa::ToSchema;
+use utoipa::openapi::{ComponentsBuilder, RefOr, Schema};
 
 use super::future::{Event, EventOutput, EventStarted, Execution, Executions, asynchronous};
 use crate::api::answer::Answer;
 use crate::api::dto::{ExecuteRequest, PullRequest, RequestFile};
 use crate::api::images::document::{
-    DetailsDocument, ImageDocument, Images, ProgressDocument, PulledDocument, RemovedDocument,
+    DetailsDocument, Images, ProgressDocument, PulledDocument, RemovedDocument,
 };
 use crate::api::languages::Languages;
 use crate::api::problem::Document;
 use crate::api::system::{Health, Ready};
 
+type Schemas = BTreeMap<String, RefOr<Schema>>;
+
 pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
-    let components = components
-        .schema_from::<Answer>()
-        .schema_from::<Document>()
-        .schema_from::<Health>()
-        .schema_from::<Ready>()
-        .schema_from::<Images>()
-        .schema_from::<ImageDocument>()
-        .schema_from::<DetailsDocument>()
-        .schema_from::<RemovedDocument>()
-        .schema_from::<PulledDocument>()
-        .schema_from::<ProgressDocument>()
-        .schema_from::<PullRequest>()
-        .schema_from::<Languages>()
-        .schema_from::<Execution>()
-        .schema_from::<Executions>()
-        .schema_from::<EventStarted>()
-        .schema_from::<EventOutput>()
-        .schema_from::<Event>();
-    let script = either("script", "script_base64");
-    let content = either("content", "content_base64");
-    let background = asynchronous(ExecuteRequest::schema());
-    components
-        .schema("ExecuteRequest", both(ExecuteRequest::schema(), script.clone()))
-        .schema("ExecutionRequest", both(background, script))
-        .schema("RequestFile", both(RequestFile::schema(), content))
+    let mut schemas = Schemas::new();
+    for with in [
+        with::<ExecuteRequest>,
+        with::<RequestFile>,
+        with::<Answer>,
+        with::<Document>,
+        with::<Event>,
+        with::<EventStarted>,
+        with::<EventOutput>,
+        with::<Execution>,
+        with::<Executions>,
+        with::<Languages>,
+        with::<Images>,
+        with::<DetailsDocument>,
+        with::<RemovedDocument>,
+        with::<PullRequest>,
+        with::<PulledDocument>,
+        with::<ProgressDocument>,
+        with::<Health>,
+        with::<Ready>,
+    ] {
+        with(&mut schemas);
+    }
+    if let Some(request) = schemas.get("ExecuteRequest").cloned() {
+        schemas.insert("ExecutionRequest".into(), asynchronous(request));
+    }
+    for (name, one, other) in [
+        ("ExecuteRequest", "script", "script_base64"),
+        ("ExecutionRequest", "script", "script_base64"),
+        ("RequestFile", "content", "content_base64"),
+    ] {
+        if let Some(RefOr::T(Schema::Object(object))) = schemas.get_mut(name) {
+            // Exactly one of the two, for which the builders have no word.
+            let rule = json!([{"required": [one]}, {"required": [other]}]);
+            object.extensions = Some([("oneOf", rule)].into_iter().collect());
+        }
+    }
+    components.schemas_from_iter(schemas)
 }
 
-/// Exactly one of two fields.
-fn either(one: &str, other: &str) -> Schema {
-    let with = |name: &str| ObjectBuilder::new().schema_type(Type::Object).required(name).build();
-    OneOfBuilder::new().item(with(one)).item(with(other)).build().into()
-}
-
-/// A type's fields, and a rule about them.
-fn both(fields: RefOr<Schema>, rule: Schema) -> Schema {
-    AllOfBuilder::new().item(fields).item(rule).build().into()
+/// A type, and those it is made of.
+fn with<T: ToSchema>(schemas: &mut Schemas) {
+    let mut parts = Vec::new();
+    T::schemas(&mut parts);
+    schemas.extend(parts);
+    schemas.insert(T::name().into_owned(), T::schema());
 }
