@@ -171,6 +171,7 @@ impl From<Failure> for Problem {
             Failure::Cancelled => Self::draining(),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
+            Failure::Internal(fault) => Self::internal(fault),
         }
     }
 }
