@@ -8,8 +8,7 @@ use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, body, large, multipart};
-use crate::execution::admission::Caller;
+use super::{Door, access, body, large, multipart};
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
 
@@ -22,7 +21,7 @@ pub(super) async fn execute(
 ) -> Result<HttpResponse, Problem> {
     let _running = door.enter()?;
     let execution = asked(&request, payload, door.max_body).await?;
-    let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
+    let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
     match door.executor.run(execution, &caller, &(), &door.cancel).await {
