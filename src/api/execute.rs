@@ -16,7 +16,7 @@ use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, body, events, large, multipart, said};
+use super::{Door, access, body, events, large, multipart, said};
 use crate::execution::Failure;
 use crate::execution::admission::Caller;
 use crate::execution::live::Live;
@@ -32,7 +32,7 @@ pub(super) async fn execute(
 ) -> Result<HttpResponse, Problem> {
     let inside = door.enter()?;
     let execution = asked(&request, payload, door.max_body).await?;
-    let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
+    let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     if events::wanted(&request) {
         return follow(execution, caller, door, request_id, inside).await;

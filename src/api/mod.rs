@@ -1,5 +1,6 @@
 //! The door: translates HTTP, decides nothing about execution.
 
+mod access;
 mod answer;
 mod body;
 mod code;
