@@ -198,6 +198,11 @@ impl Service {
         self.residue.as_ref().map(Residue::left).unwrap_or_default()
     }
 
+    /// It has ended by force. What it leaves is the caller's to check.
+    pub fn gone_by_force(mut self) -> Residue {
+        self.residue.take().expect("a service ends once")
+    }
+
     /// Kills it without a chance to clean up. What it leaves is the caller's to check.
     pub fn kill(mut self) -> Residue {
         self.child.kill().expect("a running service");
