@@ -1,6 +1,6 @@
 //! The door: translates HTTP, decides nothing about execution.
 
-mod access;
+pub mod access;
 mod answer;
 mod body;
 mod code;
@@ -33,11 +33,15 @@ pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
 
+use access::Access;
+
 use crate::config::Naming;
 use crate::execution::Executor;
 
 /// What the handlers share.
 pub struct Door {
+    /// Who may come in.
+    pub access: Arc<Access>,
     pub executor: Arc<Executor>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.

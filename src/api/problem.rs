@@ -38,6 +38,8 @@ pub enum Header {
     RetryAfter(Duration),
     /// The methods an address knows, for 405.
     Allow(&'static str),
+    /// How to say who one is, for 401.
+    Challenge(&'static str),
 }
 
 impl Problem {
@@ -61,6 +63,23 @@ impl Problem {
     pub fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
         let detail = format!("this address takes {allow}, not {method}");
         Self { header: Some(Header::Allow(allow)), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// The same for every key that is not valid, so that nothing can be learnt from it.
+    pub fn unauthorized() -> Self {
+        let detail = "this needs a valid API key, as `Authorization: Bearer …`";
+        let challenge = Some(Header::Challenge("Bearer"));
+        Self { header: challenge, ..Self::new(Code::Unauthorized, detail) }
+    }
+
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        let detail = "you have sent more requests than your rate allows";
+        Self::new(Code::RateLimited, detail).retry(retry_after)
+    }
+
+    pub fn origin_not_allowed() -> Self {
+        let detail = "the operator allows no page of this origin to ask this";
+        Self::new(Code::OriginNotAllowed, detail)
     }
 
     pub fn body_too_large(most: usize) -> Self {
@@ -115,6 +134,9 @@ impl Problem {
             }
             Some(Header::Allow(methods)) => {
                 response.insert_header((header::ALLOW, methods));
+            }
+            Some(Header::Challenge(scheme)) => {
+                response.insert_header((header::WWW_AUTHENTICATE, scheme));
             }
             None => {}
         }
