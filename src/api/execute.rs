@@ -11,6 +11,7 @@ use super::request_id::RequestId;
 use super::{Door, access, body, large, multipart};
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
+use crate::telemetry::Trace;
 
 /// Runs one script and answers when it has ended. Dropped when the client leaves, and the
 /// container is killed with it.
@@ -23,16 +24,14 @@ pub(super) async fn execute(
     let execution = asked(&request, payload, door.max_body).await?;
     let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
-    let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
+    let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
+    let watched = Watched::begin(&door.executor, &execution, &caller, trace, request_id);
     match door.executor.run(execution, &caller, &(), &door.cancel).await {
         Ok(outcome) => {
-            watched.ended(&outcome);
+            watched.ended(&outcome).behind_the_answer();
             answer(outcome).await
         }
-        Err(failure) => {
-            watched.refused();
-            Err(failure.into())
-        }
+        Err(failure) => Err(watched.failed(failure)),
     }
 }
 

@@ -9,6 +9,7 @@ mod execute;
 mod fields;
 pub(crate) mod images;
 mod large;
+mod measure;
 mod multipart;
 mod problem;
 mod record;
@@ -26,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use code::Code;
+pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};

@@ -67,7 +67,9 @@ pub async fn middleware(
             .as_error::<Problem>()
             .cloned()
             .unwrap_or_else(|| Problem::internal(error.to_string()));
-        record::problem(id.as_str(), &problem);
+        if !problem.logged {
+            record::problem(id.as_str(), &problem);
+        }
         if let Some(door) = response.request().app_data::<web::Data<Door>>() {
             door.executor.metrics().refused(problem.code.name());
         }
