@@ -11,6 +11,7 @@ mod fields;
 mod follow;
 pub(crate) mod images;
 mod large;
+mod measure;
 mod multipart;
 mod problem;
 mod record;
@@ -29,6 +30,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use code::Code;
+pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};

@@ -29,6 +29,8 @@ pub struct Problem {
     pub header: Option<Header>,
     /// What really happened, where that is our fault: for the log only.
     pub fault: Option<String>,
+    /// The log has it already, in an execution's line.
+    pub logged: bool,
 }
 
 /// What a problem says in a header of its response.
@@ -44,7 +46,7 @@ pub enum Header {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, header: None, fault: None }
+        Self { code, detail: detail.into(), field: None, header: None, fault: None, logged: false }
     }
 
     pub fn status(&self) -> StatusCode {
