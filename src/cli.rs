@@ -1,6 +1,7 @@
 //! Arguments to subcommand to exit code.
 
 mod image;
+mod key;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -31,6 +32,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
+    if name == "key" {
+        return key::run(matches);
+    }
     let flags = flags(innermost(matches));
     match Settings::load(&flags, |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
@@ -55,6 +59,7 @@ fn command() -> Command {
         .args(KEYS.iter().map(arg))
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
         .subcommand(image::command())
+        .subcommand(key::command())
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
         )

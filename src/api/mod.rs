@@ -1,15 +1,19 @@
 //! The door: translates HTTP, decides nothing about execution.
 
+pub mod access;
 mod answer;
 mod body;
 mod code;
 mod docs;
 mod dto;
+mod events;
 mod execute;
 mod fields;
+mod follow;
 pub(crate) mod images;
 mod languages;
 mod large;
+mod measure;
 mod multipart;
 mod openapi;
 mod problem;
@@ -17,6 +21,7 @@ mod record;
 mod request_id;
 mod system;
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -28,15 +33,20 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use code::Code;
+pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
+
+use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
 
 /// What the handlers share.
 pub struct Door {
+    /// Who may come in.
+    pub access: Arc<Access>,
     pub executor: Arc<Executor>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
@@ -125,14 +135,15 @@ async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
 async fn guarded(
     handler: impl Future<Output = Result<HttpResponse, Problem>>,
 ) -> Result<HttpResponse, Problem> {
-    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Problem::internal(format!("a handler panicked: {text}")))
-    })
+    let ended = AssertUnwindSafe(handler).catch_unwind().await;
+    ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
+}
+
+/// What somebody said who panicked.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

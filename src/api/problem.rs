@@ -30,6 +30,8 @@ pub struct Problem {
     pub header: Option<Header>,
     /// What really happened, where that is our fault: for the log only.
     pub fault: Option<String>,
+    /// The log has it already, in an execution's line.
+    pub logged: bool,
 }
 
 /// What a problem says in a header of its response.
@@ -39,11 +41,13 @@ pub enum Header {
     RetryAfter(Duration),
     /// The methods an address knows, for 405.
     Allow(&'static str),
+    /// How to say who one is, for 401.
+    Challenge(&'static str),
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, header: None, fault: None }
+        Self { code, detail: detail.into(), field: None, header: None, fault: None, logged: false }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -62,6 +66,23 @@ impl Problem {
     pub fn method_not_allowed(method: &Method, allow: &'static str) -> Self {
         let detail = format!("this address takes {allow}, not {method}");
         Self { header: Some(Header::Allow(allow)), ..Self::new(Code::MethodNotAllowed, detail) }
+    }
+
+    /// The same for every key that is not valid, so that nothing can be learnt from it.
+    pub fn unauthorized() -> Self {
+        let detail = "this needs a valid API key, as `Authorization: Bearer …`";
+        let challenge = Some(Header::Challenge("Bearer"));
+        Self { header: challenge, ..Self::new(Code::Unauthorized, detail) }
+    }
+
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        let detail = "you have sent more requests than your rate allows";
+        Self::new(Code::RateLimited, detail).retry(retry_after)
+    }
+
+    pub fn origin_not_allowed() -> Self {
+        let detail = "the operator allows no page of this origin to ask this";
+        Self::new(Code::OriginNotAllowed, detail)
     }
 
     pub fn body_too_large(most: usize) -> Self {
@@ -116,6 +137,9 @@ impl Problem {
             }
             Some(Header::Allow(methods)) => {
                 response.insert_header((header::ALLOW, methods));
+            }
+            Some(Header::Challenge(scheme)) => {
+                response.insert_header((header::WWW_AUTHENTICATE, scheme));
             }
             None => {}
         }
@@ -181,6 +205,7 @@ impl From<Failure> for Problem {
             Failure::Cancelled => Self::draining(),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
+            Failure::Internal(fault) => Self::internal(fault),
         }
     }
 }
