@@ -12,7 +12,7 @@ use crate::execution::outcome::{LimitHit, Outcome};
 
 /// The JSON document. Times are in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// UUIDv7 (RFC 9562).
     id: String,
     /// `completed`, `signaled`, `timed_out`, `out_of_memory` or `cancelled`.
@@ -120,7 +120,7 @@ impl Answer {
     ///
     /// # Errors
     /// None that is known: the document is made of texts and numbers.
-    pub(super) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = Vec::with_capacity(self.room());
         serde_json::to_writer(&mut json, &self)?;
         Ok(json)

@@ -27,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub(crate) use answer::Answer;
 pub use code::Code;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
