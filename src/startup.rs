@@ -4,6 +4,7 @@ mod choose;
 pub(crate) mod images;
 mod launch;
 mod offline;
+mod once;
 pub(crate) mod privileges;
 
 use std::io;
@@ -34,8 +35,9 @@ use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
-pub use launch::Launched;
+pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
+pub(crate) use once::{Once, Witness};
 
 /// For a request's head to arrive.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);

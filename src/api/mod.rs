@@ -32,6 +32,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub(crate) use answer::Answer;
 pub use code::Code;
 pub use measure::measure;
 pub use problem::Problem;
