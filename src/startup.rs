@@ -4,6 +4,7 @@ mod choose;
 pub(crate) mod images;
 mod launch;
 mod offline;
+mod once;
 pub(crate) mod privileges;
 
 use std::io;
@@ -34,8 +35,9 @@ use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
-pub use launch::Launched;
+pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
+pub(crate) use once::{Once, Witness};
 
 /// For a request's head to arrive.
 const HEAD_DEADLINE: Duration = Duration::from_secs(5);
@@ -169,6 +171,7 @@ impl Application {
     ) -> Result<Self, StartError> {
         let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
+        telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
         let chosen = choose::choose(settings, launched).await?;
@@ -208,19 +211,24 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let (shared, origins) = (door.clone(), settings.access.origins.clone());
+        let (shared, counted) = (door.clone(), door.clone());
+        let origins = settings.access.origins.clone();
         let server = HttpServer::new(move || {
             App::new()
                 // The last one is passed first: the id, browsers' questions, then who it is.
                 .wrap(from_fn(access::middleware))
                 .wrap(access::browsers(origins.as_ref()))
                 .wrap(from_fn(api::middleware))
+                .wrap(from_fn(api::measure))
                 .app_data(shared.clone())
                 .configure(api::routes)
         })
         .workers(available_parallelism().map_or(1, NonZero::get))
         // A large answer is several writes; none of them waits for the one before to be confirmed.
         .tcp_nodelay(true)
+        .on_connect(move |_, connection| {
+            connection.insert(counted.executor.metrics().http().connection());
+        })
         .disable_signals()
         .client_request_timeout(HEAD_DEADLINE)
         .keep_alive(KEEP_ALIVE)
@@ -275,6 +283,7 @@ impl Application {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
             info!("stopped");
+            telemetry::flush().await;
         };
         tokio::select! {
             () = orderly => Ok(()),

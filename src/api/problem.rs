@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::code::Code;
 use super::request_id::RequestId;
@@ -29,6 +30,8 @@ pub struct Problem {
     pub header: Option<Header>,
     /// What really happened, where that is our fault: for the log only.
     pub fault: Option<String>,
+    /// The log has it already, in an execution's line.
+    pub logged: bool,
 }
 
 /// What a problem says in a header of its response.
@@ -44,7 +47,7 @@ pub enum Header {
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, header: None, fault: None }
+        Self { code, detail: detail.into(), field: None, header: None, fault: None, logged: false }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -160,17 +163,26 @@ impl Problem {
 }
 
 /// The document's shape: RFC 9457's members, ours, and two for plain clients.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, description = "Why there is no answer (RFC 9457).")]
+pub(super) struct Document<'a> {
     r#type: &'static str,
+    /// The HTTP status in words.
     title: &'a str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     code: Code,
+    /// A sentence for people.
     detail: &'a str,
+    /// The path of the request's field that is wrong, such as `files[2].path`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<&'a str>,
+    /// As in `X-Request-Id`; our log tells more under this id.
     request_id: &'a str,
+    /// `false`, for clients that look for nothing else.
     success: bool,
+    /// The same as `detail`.
     error: &'a str,
 }
 
@@ -193,6 +205,7 @@ impl From<Failure> for Problem {
             Failure::Cancelled => Self::draining(),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
+            Failure::Internal(fault) => Self::internal(fault),
         }
     }
 }

@@ -69,7 +69,9 @@ pub async fn middleware(
             None if error.as_error::<CorsError>().is_some() => Problem::origin_not_allowed(),
             None => Problem::internal(error.to_string()),
         };
-        record::problem(id.as_str(), &problem);
+        if !problem.logged {
+            record::problem(id.as_str(), &problem);
+        }
         if let Some(door) = response.request().app_data::<web::Data<Door>>() {
             door.executor.metrics().refused(problem.code.name());
         }
