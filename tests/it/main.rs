@@ -19,6 +19,7 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod observed;
 mod pool;
 mod posture;
 mod privileges;
