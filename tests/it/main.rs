@@ -20,6 +20,8 @@ mod isolation;
 mod languages;
 mod metrics;
 mod observed;
+#[cfg(feature = "otel")]
+mod otel;
 mod pool;
 mod posture;
 mod privileges;
