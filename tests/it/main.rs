@@ -20,6 +20,9 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod observed;
+#[cfg(feature = "otel")]
+mod otel;
 mod pool;
 mod posture;
 mod privileges;
