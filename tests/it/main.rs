@@ -23,4 +23,5 @@ mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod run;
 mod unpack;
