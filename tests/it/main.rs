@@ -27,6 +27,7 @@ mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod run;
 mod stops;
 mod streaming;
 mod unpack;
