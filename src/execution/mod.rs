@@ -12,6 +12,7 @@ pub mod outcome;
 pub mod output;
 pub mod quantity;
 pub mod request;
+pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
@@ -62,6 +63,15 @@ pub enum Failure {
     /// Cancelled before the script ran; afterwards it is an outcome, with what came until then.
     #[error("cancelled before the script ran")]
     Cancelled,
+    /// The service ended before the execution did.
+    #[error("the service ended first")]
+    Interrupted,
+    /// It ran, and there is no room to keep its outcome.
+    #[error("no room for the outcome")]
+    NoRoom,
+    /// We failed in a way that nobody has foreseen; the text is for the log.
+    #[error("{0}")]
+    Broken(String),
     #[error(transparent)]
     Image(ImageError),
     #[error(transparent)]

@@ -166,6 +166,8 @@ impl Status {
 }
 
 impl LimitHit {
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Tmp, Self::Output];
+
     /// The word for it in the API.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -377,8 +379,7 @@ mod tests {
         let mut output = Output::new(10, &());
         output.stderr(&[b'x'; 10]);
         let outcome = conclude(run, output);
-        let all = [LimitHit::Memory, LimitHit::Pids, LimitHit::Tmp, LimitHit::Output];
-        assert_eq!(outcome.limits_hit, all);
+        assert_eq!(outcome.limits_hit, LimitHit::ALL);
         assert!(conclude(end(Exit::Code(0)), Output::new(10, &())).limits_hit.is_empty());
     }
 
