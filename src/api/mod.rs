@@ -1,11 +1,14 @@
 //! The door: translates HTTP, decides nothing about execution.
 
+mod access;
 mod answer;
 mod body;
 mod code;
 mod dto;
+mod events;
 mod execute;
 mod fields;
+mod follow;
 pub(crate) mod images;
 mod large;
 mod multipart;
@@ -14,6 +17,7 @@ mod record;
 mod request_id;
 mod system;
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -127,14 +131,15 @@ async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
 async fn guarded(
     handler: impl Future<Output = Result<HttpResponse, Problem>>,
 ) -> Result<HttpResponse, Problem> {
-    AssertUnwindSafe(handler).catch_unwind().await.unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<String>()
-            .map(String::as_str)
-            .or_else(|| panic.downcast_ref::<&str>().copied())
-            .unwrap_or("no message");
-        Err(Problem::internal(format!("a handler panicked: {text}")))
-    })
+    let ended = AssertUnwindSafe(handler).catch_unwind().await;
+    ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
+}
+
+/// What somebody said who panicked.
+fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

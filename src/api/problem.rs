@@ -187,6 +187,7 @@ impl From<Failure> for Problem {
             Failure::Broken(fault) => Self::internal(fault),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
+            Failure::Internal(fault) => Self::internal(fault),
         }
     }
 }

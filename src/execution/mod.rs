@@ -76,6 +76,9 @@ pub enum Failure {
     Image(ImageError),
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A mistake of ours; the text is for the log.
+    #[error("internal: {0}")]
+    Internal(String),
 }
 
 impl From<ImageError> for Failure {
