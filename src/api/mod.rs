@@ -17,7 +17,6 @@ mod record;
 mod request_id;
 mod system;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -35,6 +34,7 @@ pub use system::{Canary, Readiness};
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
@@ -133,13 +133,6 @@ async fn guarded(
 ) -> Result<HttpResponse, Problem> {
     let ended = AssertUnwindSafe(handler).catch_unwind().await;
     ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
-}
-
-/// What somebody said who panicked.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

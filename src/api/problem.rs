@@ -90,6 +90,11 @@ impl Problem {
         Self::new(Code::PoolFilling, detail).retry(Duration::from_secs(1))
     }
 
+    /// An execution that somebody did not want any more before its script ran.
+    pub fn cancelled() -> Self {
+        Self::new(Code::Cancelled, "the execution was cancelled before its script ran")
+    }
+
     /// An execution that the service's own end has ended.
     pub fn interrupted() -> Self {
         let detail = "the service ended before the execution did; send it again";
@@ -181,10 +186,9 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Rejected(rejection) => rejection.into(),
             Failure::Busy { code, retry_after } => busy(code, retry_after),
-            Failure::Cancelled => Self::draining(),
+            Failure::Cancelled => Self::cancelled(),
             Failure::Interrupted => Self::interrupted(),
             Failure::NoRoom => Self::no_room(),
-            Failure::Broken(fault) => Self::internal(fault),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
             Failure::Internal(fault) => Self::internal(fault),

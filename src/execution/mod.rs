@@ -3,6 +3,7 @@
 pub mod admission;
 mod ahead;
 mod arrival;
+pub mod background;
 mod job;
 pub mod language;
 pub mod limits;
@@ -69,9 +70,6 @@ pub enum Failure {
     /// It ran, and there is no room to keep its outcome.
     #[error("no room for the outcome")]
     NoRoom,
-    /// We failed in a way that nobody has foreseen; the text is for the log.
-    #[error("{0}")]
-    Broken(String),
     #[error(transparent)]
     Image(ImageError),
     #[error(transparent)]

@@ -1,6 +1,7 @@
 //! Every metric, each defined once. Labels come from closed sets of the program's own words, so no
 //! text of a caller's can become one; the names of registries that the operator says are his own.
 
+mod background;
 mod images;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use prometheus_client::registry::Registry;
 
 use crate::execution::outcome::Status;
 
+pub use background::{BackgroundMetrics, Delivery};
 pub use images::{ImageMetrics, Pulling, Resolved, Spared};
 
 /// What [`Metrics::encode`] writes: OpenMetrics 1.0, which every Prometheus since 2.5 reads.
@@ -87,6 +89,7 @@ pub struct Metrics {
     pool_age: Histogram,
     pool_waiting: Gauge,
     images: ImageMetrics,
+    background: BackgroundMetrics,
 }
 
 /// 0.1 ms to 52 s, each twice the one before.
@@ -119,6 +122,7 @@ impl Metrics {
             pool_age: long_seconds(),
             pool_waiting: Gauge::default(),
             images: ImageMetrics::default(),
+            background: BackgroundMetrics::default(),
         };
         // Shown from the start, so that the first one of its kind is seen as a step.
         for phase in Phase::ALL {
@@ -163,6 +167,7 @@ impl Metrics {
         r.register("pool_age_seconds", help, self.pool_age.clone());
         r.register("pool_waiting", "Containers that wait in pools", self.pool_waiting.clone());
         self.images.register(r);
+        self.background.register(r);
         self
     }
 
@@ -232,6 +237,12 @@ impl Metrics {
     #[must_use]
     pub fn images(&self) -> &ImageMetrics {
         &self.images
+    }
+
+    /// What there is to count about executions that outlive their requests.
+    #[must_use]
+    pub fn background(&self) -> &BackgroundMetrics {
+        &self.background
     }
 
     /// All of it, as [`CONTENT_TYPE`].
@@ -341,7 +352,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 20);
+        assert_eq!(types.count(), 23);
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -17,7 +17,7 @@ pub enum KeptFailure {
     Cancelled,
     Interrupted,
     NoRoom,
-    Broken,
+    Internal,
     Image { kind: String, detail: String, attempts: u32, retry_after: Option<Duration> },
     Engine { kind: String },
     FileRefused { path: String, reason: String },
@@ -99,7 +99,7 @@ impl From<&Failure> for KeptFailure {
             Failure::Cancelled => Self::Cancelled,
             Failure::Interrupted => Self::Interrupted,
             Failure::NoRoom => Self::NoRoom,
-            Failure::Broken(_) => Self::Broken,
+            Failure::Internal(_) => Self::Internal,
             Failure::Image(error) => Self::Image {
                 kind: word(&IMAGES, error.kind),
                 detail: error.detail.clone(),
@@ -126,7 +126,7 @@ impl From<&Failure> for KeptFailure {
 impl From<KeptFailure> for Failure {
     /// A word that this version does not know stands for something that broke.
     fn from(kept: KeptFailure) -> Self {
-        let unknown = |what: &str| Self::Broken(format!("{what} of another version is kept"));
+        let unknown = |what: &str| Self::Internal(format!("{what} of another version is kept"));
         match kept {
             KeptFailure::Rejected { code, field, detail } => {
                 let field = FIELDS.into_iter().find(|known| *known == field);
@@ -142,7 +142,7 @@ impl From<KeptFailure> for Failure {
             KeptFailure::Cancelled => Self::Cancelled,
             KeptFailure::Interrupted => Self::Interrupted,
             KeptFailure::NoRoom => Self::NoRoom,
-            KeptFailure::Broken => Self::Broken(TOLD.into()),
+            KeptFailure::Internal => Self::Internal(TOLD.into()),
             KeptFailure::Image { kind, detail, attempts, retry_after } => {
                 match value(&IMAGES, &kind) {
                     Some(kind) => Self::Image(ImageError {

@@ -129,7 +129,7 @@ fn failures_come_back_without_their_causes() {
         Failure::Cancelled,
         Failure::Interrupted,
         Failure::NoRoom,
-        Failure::Broken(secret()),
+        Failure::Internal(secret()),
         Failure::Image(image(ImageErrorKind::Auth)),
         Failure::Image(image(ImageErrorKind::Unavailable)),
         Failure::Engine(EngineError::Unavailable(secret())),
