@@ -19,7 +19,7 @@ use crate::execution::outcome::{LimitHit, Outcome};
 #[schema(
     description = "What is to say about a script that ran. Times are in seconds, sizes in bytes."
 )]
-pub(super) struct Answer {
+pub(crate) struct Answer {
     /// UUIDv7 (RFC 9562).
     #[schema(format = Uuid)]
     id: String,
@@ -163,7 +163,7 @@ impl Answer {
     ///
     /// # Errors
     /// None that is known: the document is made of texts and numbers.
-    pub(super) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = Vec::with_capacity(self.room());
         serde_json::to_writer(&mut json, &self)?;
         Ok(json)
