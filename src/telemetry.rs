@@ -17,7 +17,8 @@ const MAX_TEXT: usize = 1000;
 pub fn start(level: Level, format: LogFormat) {
     // The crates below us say at most what is wrong.
     let others = level.min(Level::WARN);
-    let filter = EnvFilter::new(format!("{others},oncebox={level}"));
+    // What HTTP's says of what is no HTTP would be a line of an error's for anybody's typing error.
+    let filter = EnvFilter::new(format!("{others},actix_http=off,oncebox={level}"));
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

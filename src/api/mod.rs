@@ -3,6 +3,7 @@
 mod answer;
 mod body;
 mod code;
+mod connection;
 mod dto;
 mod execute;
 mod fields;
@@ -25,6 +26,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use code::Code;
+pub use connection::serve;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};

@@ -75,6 +75,7 @@ pub struct Metrics {
     phases: Family<Label, Histogram, fn() -> Histogram>,
     executions: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
+    connections: Gauge,
     queue: Gauge,
     running: Gauge,
     pool_hits: Family<Label, Counter>,
@@ -107,6 +108,7 @@ impl Metrics {
             phases: Family::new_with_constructor(seconds),
             executions: Family::default(),
             refusals: Family::default(),
+            connections: Gauge::default(),
             queue: Gauge::default(),
             running: Gauge::default(),
             pool_hits: Family::default(),
@@ -144,6 +146,7 @@ impl Metrics {
         r.register("executions", help, self.executions.clone());
         let help = "Requests answered with a problem document, by its code";
         r.register("refusals", help, self.refusals.clone());
+        r.register("connections", "Connections that are open", self.connections.clone());
         r.register("queue_length", "Executions that wait for a permit", self.queue.clone());
         r.register("running", "Scripts that run now", self.running.clone());
         let help = "Containers taken from a pool, by how far they had been made";
@@ -180,6 +183,11 @@ impl Metrics {
     /// A request is answered with a problem of this code.
     pub fn refused(&self, code: &'static str) {
         self.refusals.get_or_create(&[("code", code)]).inc();
+    }
+
+    /// How many connections are open.
+    pub fn connections(&self, open: i64) {
+        self.connections.set(open);
     }
 
     /// How many executions wait for a permit.
@@ -308,6 +316,7 @@ mod tests {
             ]
         );
         assert_eq!(moved(|m| m.refused("x")), one(r#"refusals_total{code="x"}"#));
+        assert_eq!(moved(|m| m.connections(1)), one("connections"));
         assert_eq!(moved(|m| m.queue_length(1)), one("queue_length"));
         assert_eq!(moved(|m| m.pool_hit(Hit::Started)), one(r#"pool_hits_total{kind="started"}"#));
         assert_eq!(moved(|m| m.pool_hit(Hit::Waiting)), one(r#"pool_hits_total{kind="waiting"}"#));
@@ -341,7 +350,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 20);
+        assert_eq!(types.count(), 21);
         assert!(text.ends_with("# EOF\n"));
     }
 }
