@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import time
 from email.utils import formatdate
 from typing import Any, Optional
@@ -241,8 +242,6 @@ def test_the_key_goes_with_each_request_and_is_shown_nowhere(
 
 def test_a_service_that_is_silent_is_not_waited_for_without_end(user: User, fake: Fake) -> None:
     # The connection is taken, and nobody reads from it.
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         with pytest.raises(ConnectionFailed, match="(?i)time"):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 from email.utils import formatdate
 from pathlib import Path
 
+import oncebox
 from oncebox import BusyError, ConnectionFailed, OnceboxError, ServiceError
 from oncebox._retry import Again, Retry, retry_after
 from oncebox._sse import Decoder, ServerEvent
@@ -80,13 +82,12 @@ def test_what_is_generated_is_what_generation_gives() -> None:
     run([sys.executable, str(HERE / "generate"), "--check"])
 
 
-def test_types_are_right_here_and_for_others() -> None:
-    run([sys.executable, "-m", "mypy", "--no-incremental", "src", "generate", "tests"])
+def test_types_are_right_and_come_with_the_package() -> None:
+    assert (Path(oncebox.__file__).parent / "py.typed").exists()
+    run([sys.executable, "-m", "mypy", "--cache-dir=/dev/null", "src", "generate", "tests"])
 
 
 def test_it_is_written_for_the_oldest_python_it_names() -> None:
-    import ast
-
     for source in (HERE / "src").rglob("*.py"):
         ast.parse(source.read_text("utf-8"), feature_version=(3, 9))
 

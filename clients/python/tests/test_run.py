@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -114,8 +115,6 @@ def test_an_option_that_there_is_not_is_a_mistake_in_the_program(user: User, cli
 def test_many_run_at_once(user: User, client: Any) -> None:
     if user.kind == "sync":
         pytest.skip("it just waits")
-    import asyncio
-
     async def all_of_them() -> Any:
         return await asyncio.gather(*(client.run(f"echo {number}") for number in range(20)))
 
