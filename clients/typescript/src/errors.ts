@@ -47,10 +47,11 @@ export class ConnectionError extends Error {
 /** What `fetch` and its streams throw, as ours. */
 export function broken(error: unknown): ConnectionError {
   if (error instanceof ConnectionError) return error;
-  // Node says what happened one level below.
-  const inner = error instanceof Error && error.cause instanceof Error ? error.cause : error;
-  const message = inner instanceof Error ? inner.message : String(inner);
-  return new ConnectionError(message, { cause: error });
+  // Node says what happened one level below, and of several addresses only in a code.
+  const { message, cause } = error instanceof Error ? error : { message: String(error) };
+  const { message: inner, code }: { message?: string; code?: string } = cause ?? {};
+  const text = inner || code || message;
+  return new ConnectionError(text, { cause: error });
 }
 
 function parsed(text: string): Partial<Problem> | undefined {
