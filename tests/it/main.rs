@@ -12,6 +12,7 @@ mod support;
 
 mod admission;
 mod clean;
+mod clients;
 mod conformance;
 mod ends;
 mod first_minute;

@@ -1,14 +1,16 @@
 import { Oncebox } from "oncebox";
 
 /** What the suite that started the service says about it. */
-export function setting(name: "URL" | "KEY" | "IMAGE" | "PAGE"): string {
+export function setting(name: "URL" | "API_KEY" | "OTHER_KEY" | "TEST_IMAGE" | "PAGE"): string {
   const value = process.env[`ONCEBOX_${name}`];
   if (!value) throw new Error(`ONCEBOX_${name} is not set; see README.md`);
   return value;
 }
 
 export const url = setting("URL");
-export const apiKey = setting("KEY");
+export const apiKey = setting("API_KEY");
+/** Lets one request a second through. */
+export const slowKey = setting("OTHER_KEY");
 export const client = new Oncebox({ url, apiKey });
 
 /** How many scripts were cancelled by now. */

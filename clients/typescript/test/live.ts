@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 import { type Event, fileBytes, Oncebox, outputBytes, ProblemError } from "oncebox";
 
-import { apiKey, cancelled, client, setting, until, url } from "./support/live.js";
+import { apiKey, cancelled, client, setting, slowKey, until, url } from "./support/live.js";
 
 const timeout = 60_000;
 const ALL_BYTES = Uint8Array.from({ length: 256 }, (_, byte) => byte);
@@ -76,6 +76,20 @@ test("who has no key, or a wrong one, stays out", { timeout }, async () => {
   assert.ok(error instanceof ProblemError && !`${error.stack}`.includes(wrong));
 });
 
+test("who is too fast is told when to come again, and comes then", { timeout }, async () => {
+  const impatient = new Oncebox({ url, apiKey: slowKey, retries: 0 });
+  const many = await Promise.allSettled([1, 2, 3].map(() => impatient.run("true")));
+  const limited = many.flatMap((one) => (one.status === "rejected" ? [one.reason] : []));
+  assert.ok(limited.length > 0);
+  for (const { status, code, retryAfter } of limited) {
+    assert.deepEqual([status, code], [429, "rate_limited"]);
+    assert.ok(retryAfter >= 1 && retryAfter <= 3, retryAfter);
+  }
+  const patient = new Oncebox({ url, apiKey: slowKey, retries: 5 });
+  const all = await Promise.all([1, 2].map(() => patient.run("true")));
+  assert.deepEqual(all.map(({ success }) => success), [true, true]);
+});
+
 test("a stream tells what happens when it happens", { timeout }, async () => {
   const times: Record<string, number> = {};
   const events: Event[] = [];
@@ -131,7 +145,7 @@ test("what is ready, and which languages there are", { timeout }, async () => {
 });
 
 test("an image is pulled, run, described and removed", { timeout }, async () => {
-  const image = setting("IMAGE");
+  const image = setting("TEST_IMAGE");
   const layers: number[] = [];
   const pulled = await client.pull(image, { progress: ({ layers: { length } }) => layers.push(length) });
   assert.equal(pulled.image, image);

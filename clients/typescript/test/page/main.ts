@@ -2,7 +2,7 @@ import { type Event, Oncebox, outputBytes, ProblemError } from "oncebox";
 
 /** What the page tells the test that opened it. */
 async function report(): Promise<object> {
-  const options = JSON.parse(decodeURIComponent(location.hash.slice(1)));
+  const { slowKey, ...options } = JSON.parse(decodeURIComponent(location.hash.slice(1)));
   const client = new Oncebox(options);
   const name = (event: Event): string => {
     if (event.type === "started") return event.type;
@@ -28,6 +28,9 @@ async function report(): Promise<object> {
   const stranger = new Oncebox({ ...options, apiKey: undefined });
   const refused = await stranger.run("true").then(() => undefined, problem);
   const wrong = await client.run("true", { timeout: 1e6 }).then(() => undefined, problem);
+  const impatient = new Oncebox({ ...options, apiKey: slowKey, retries: 0 });
+  const many = await Promise.all([1, 2].map(() => impatient.run("true").then(() => undefined, problem)));
+  const limited = many.find((error) => error !== undefined);
   const signal = AbortSignal.timeout(500);
   const aborted = await client.run("sleep 50", { signal }).catch((error: Error) => error.name);
 
@@ -46,6 +49,7 @@ async function report(): Promise<object> {
     refused: [refused?.status, refused?.code],
     wrong: [wrong?.status, wrong?.code, wrong?.field, Boolean(wrong?.requestId)],
     aborted,
+    limited: [limited?.status, limited?.code, (limited?.retryAfter ?? 0) > 0],
     background,
     once: ids[0] === ids[1],
   };

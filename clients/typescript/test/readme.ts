@@ -25,7 +25,7 @@ test("what README.md shows is right, and prints what it says", { timeout: 120_00
   const compiler = join(ROOT, "node_modules/typescript/bin/tsc");
   execFileSync(process.execPath, [compiler, "--project", FOLDER], { stdio: "inherit" });
   for (const [index, block] of blocks.entries()) {
-    const env = { ...process.env, ONCEBOX_KEY: apiKey };
+    const env = { ...process.env, ONCEBOX_API_KEY: apiKey };
     const { stdout, stderr } = spawnSync(process.execPath, [join(FOLDER, `out/${index}.js`)], { env, encoding: "utf8" });
     const said = [...block.matchAll(/^\/\/ prints: (.*)$/gm)].map(([, line]) => `${line}\n`).join("");
     assert.equal(stdout, said, `${block}\n${stderr}`);

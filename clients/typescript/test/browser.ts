@@ -7,12 +7,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { apiKey, cancelled, setting, until, url } from "./support/live.js";
+import { apiKey, cancelled, setting, slowKey, until, url } from "./support/live.js";
 
 const ROOT = new URL("..", import.meta.url);
 const PAGE = `<!doctype html><meta charset="utf-8">
 <script type="importmap">{"imports": {"oncebox": "/dist/index.js"}}</script>
-<script type="module" src="/build/browser/page.js"></script>`;
+<script type="module" src="/build/page/main.js"></script>`;
 
 /** Serves the page, and ends with what it tells. */
 async function told(origin: URL): Promise<{ report: Promise<unknown>; close: () => void }> {
@@ -27,7 +27,7 @@ async function told(origin: URL): Promise<{ report: Promise<unknown>; close: () 
       response.end();
     } else if (path === "/") {
       response.setHeader("content-type", "text/html").end(PAGE);
-    } else if (/^\/(dist|build\/browser)\/[a-z]+\.js$/.test(path)) {
+    } else if (/^\/(dist|build\/page)\/[a-z]+\.js$/.test(path)) {
       const file = await readFile(new URL(`.${path}`, ROOT));
       response.setHeader("content-type", "text/javascript").end(file);
     } else {
@@ -45,7 +45,7 @@ test("a page of another origin runs scripts", { timeout: 120_000 }, async (t) =>
   t.after(page.close);
   const profile = await mkdtemp(join(tmpdir(), "oncebox-chromium-"));
   const before = await cancelled();
-  const address = `${origin.href}#${encodeURIComponent(JSON.stringify({ url, apiKey }))}`;
+  const address = `${origin.href}#${encodeURIComponent(JSON.stringify({ url, apiKey, slowKey }))}`;
   const flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"];
   // A process group of its own, since it is many processes.
   const chromium = spawn("chromium", [...flags, `--user-data-dir=${profile}`, address], {
@@ -72,6 +72,7 @@ test("a page of another origin runs scripts", { timeout: 120_000 }, async (t) =>
     refused: [401, "unauthorized"],
     wrong: [400, "limit_exceeded", "timeout", true],
     aborted: "TimeoutError",
+    limited: [429, "rate_limited", true],
     background: ["stdout a\n", "result 0"],
     once: true,
   });

@@ -1,0 +1,3 @@
+//! The client libraries: each by its own tests, against a service of their own.
+
+mod typescript;
