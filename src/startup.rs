@@ -92,9 +92,14 @@ fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Run
 async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
     let reloads = settings.access.keys_file.is_some();
     let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
-    let application = tokio::select! {
-        built = Application::build(settings, launched) => built.map_err(|e| e.to_string())?,
-        () = signals.stop.cancelled() => return Ok(()),
+    let built = signals
+        .force
+        .run_until_cancelled(async { Application::build(settings, launched, &signals.stop).await });
+    let application = match built.await {
+        None => return Err("stopped by force".into()),
+        // There was nothing yet that could be stopped.
+        Some(Err(_)) if signals.stop.is_cancelled() => return Ok(()),
+        Some(built) => built.map_err(|e| e.to_string())?,
     };
     application.run_until_stopped(&signals).await
 }
@@ -168,13 +173,14 @@ impl Application {
     pub async fn build(
         settings: &Settings,
         launched: Option<Launched>,
+        stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
         telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
-        let chosen = choose::choose(settings, launched).await?;
+        let chosen = choose::choose(settings, launched, stop).await?;
         let engine = chosen.engine.clone();
         let assembled = Self::assemble(settings, access, listener, chosen);
         if assembled.is_err() {

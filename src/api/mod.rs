@@ -167,6 +167,19 @@ async fn nowhere() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
 }
 
+/// What is read of a body with these headers, for those who write one.
+#[cfg(test)]
+pub(crate) async fn reading(
+    headers: &actix_web::http::header::HeaderMap,
+    body: bytes::Bytes,
+) -> Result<crate::execution::request::Execution, Problem> {
+    let content_type = headers.get(actix_web::http::header::CONTENT_TYPE);
+    match content_type.is_some_and(|value| value.as_bytes().starts_with(b"multipart/")) {
+        true => multipart::read(headers, body).await?.try_into(),
+        false => dto::ExecuteRequest::from_json(&body)?.try_into(),
+    }
+}
+
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

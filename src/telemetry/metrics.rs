@@ -342,7 +342,9 @@ mod tests {
             ]
         );
         let output = |stream| format!("oncebox_output_bytes_total{{stream=\"{stream}\"}} 1");
-        assert_eq!(moved(|m| m.output(1, 1)), [output("stdout"), output("stderr")]);
+        let mut both = moved(|m| m.output(1, 1));
+        both.sort();
+        assert_eq!(both, [output("stderr"), output("stdout")]);
         assert_eq!(moved(|m| m.refused("x")), one(r#"refusals_total{code="x"}"#));
         assert_eq!(moved(|m| m.queue_length(1)), one("queue_length"));
         assert_eq!(moved(|m| m.pool_hit(Hit::Started)), one(r#"pool_hits_total{kind="started"}"#));
