@@ -7,6 +7,7 @@ mod code;
 mod dto;
 mod events;
 mod execute;
+mod executions;
 mod fields;
 mod follow;
 pub(crate) mod images;
@@ -28,17 +29,20 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub use code::Code;
+pub use executions::Reports;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::execution::background::Executions;
 use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
     pub executor: Arc<Executor>,
+    pub executions: Arc<Executions>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
     pub naming: Naming,
@@ -77,6 +81,24 @@ pub fn routes(config: &mut web::ServiceConfig) {
                     guarded(execute::execute(request, payload, door)).await
                 }))
                 .default_service(web::to(post_only)),
+        )
+        .service(
+            web::resource("/executions")
+                .route(web::post().to(async |request, payload, door| {
+                    guarded(executions::create(request, payload, door)).await
+                }))
+                .route(web::get().to(guarded_executions))
+                .route(web::head().to(guarded_executions))
+                .default_service(web::to(list_or_post)),
+        )
+        .service(execution("/executions/{id}"))
+        .service(
+            web::resource("/executions/{id}/events")
+                .route(
+                    web::get()
+                        .to(async |request, door| guarded(executions::events(request, door)).await),
+                )
+                .default_service(web::to(events_only)),
         )
         .service(
             web::resource("/images")
@@ -123,6 +145,24 @@ fn image(path: &str) -> Resource {
         .default_service(web::to(image_only))
 }
 
+/// What any execution's address knows.
+fn execution(path: &str) -> Resource {
+    let describe = async |request, door| guarded(executions::describe(request, door)).await;
+    let cancel = async |request, door| guarded(executions::cancel(request, door)).await;
+    web::resource(path)
+        .route(web::get().to(describe))
+        .route(web::head().to(describe))
+        .route(web::delete().to(cancel))
+        .default_service(web::to(execution_only))
+}
+
+async fn guarded_executions(
+    request: HttpRequest,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, Problem> {
+    guarded(executions::list(request, door)).await
+}
+
 async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     guarded(images::list(door)).await
 }
@@ -141,6 +181,18 @@ async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn get_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD"))
+}
+
+async fn list_or_post(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, POST"))
+}
+
+async fn execution_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, DELETE"))
+}
+
+async fn events_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET"))
 }
 
 async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -2,6 +2,7 @@
 //! starts. A bad value names its key, itself, where it came from and the rule it breaks.
 
 mod error;
+mod executions;
 mod images;
 mod keys;
 mod layers;
@@ -13,6 +14,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 pub use error::{Origin, SettingsError};
+pub use executions::ExecutionSettings;
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
@@ -46,6 +48,7 @@ pub struct Settings {
     pub images: ImageSettings,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
+    pub executions: ExecutionSettings,
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
@@ -116,6 +119,7 @@ impl Settings {
             images,
             pools,
             admission,
+            executions: executions::executions(&values)?,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;

@@ -177,22 +177,22 @@ struct Begun<'a> {
 
 impl Observer for Begun<'_> {
     fn waits(&self, place: Place) {
-        self.task.waits(place);
+        self.task.live.waits(place);
     }
 
     fn started(&self) {
-        self.task.started();
-        if self.task.head.retry {
+        self.task.live.started();
+        if self.task.begin() && self.task.head.retry {
             // The script does not wait for it.
             drop(self.executions.keeper.commit(Change::Begin(self.task.head.id)));
         }
     }
 
     fn stdout(&self, bytes: &[u8]) {
-        self.task.stdout(bytes);
+        self.task.live.stdout(bytes);
     }
 
     fn stderr(&self, bytes: &[u8]) {
-        self.task.stderr(bytes);
+        self.task.live.stderr(bytes);
     }
 }
