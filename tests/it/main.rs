@@ -14,6 +14,7 @@ mod admission;
 mod clean;
 mod conformance;
 mod ends;
+mod executions;
 mod first_minute;
 mod humaneval;
 mod isolation;

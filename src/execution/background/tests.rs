@@ -25,7 +25,9 @@ const ROOMY: StoreOptions = StoreOptions { ttl: Duration::from_secs(3600), size_
 
 /// How each execution ended, in the order they did.
 #[derive(Clone, Default)]
-struct Told(Arc<Mutex<Vec<(Uuid, Result<Outcome, Failure>)>>>);
+struct Told(Arc<Mutex<Vec<Ended>>>);
+
+type Ended = (Uuid, Result<Outcome, Failure>);
 
 impl Reporter for Told {
     fn watch(&self, head: &Head, _: &Execution, _: &Caller) -> Box<dyn Watch> {
