@@ -4,6 +4,7 @@ mod choose;
 pub(crate) mod images;
 mod launch;
 mod offline;
+mod once;
 pub(crate) mod privileges;
 
 use std::io;
@@ -17,12 +18,13 @@ use actix_web::web;
 use rustix::net::listen as listen_again;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
@@ -31,8 +33,9 @@ use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
-pub use launch::Launched;
+pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
+pub(crate) use once::{Once, Witness};
 
 /// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -83,7 +86,8 @@ fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Run
 }
 
 async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
-    let signals = Signals::of_this_process().map_err(|e| format!("no signals: {e}"))?;
+    let reloads = settings.access.keys_file.is_some();
+    let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
     let application = tokio::select! {
         built = Application::build(settings, launched) => built.map_err(|e| e.to_string())?,
         () = signals.stop.cancelled() => return Ok(()),
@@ -96,14 +100,25 @@ async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), Stri
 pub struct Signals {
     pub stop: CancellationToken,
     pub force: CancellationToken,
+    /// Has the API keys read again.
+    pub reload: Arc<Notify>,
 }
 
 impl Signals {
-    /// SIGTERM and SIGINT: the first stops, the second forces.
-    fn of_this_process() -> io::Result<Self> {
+    /// SIGTERM and SIGINT: the first stops, the second forces. SIGHUP is ours only where there is
+    /// something to reload; otherwise a service ends with its terminal, as any program.
+    fn of_this_process(reloads: bool) -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let signals = Self::default();
+        if reloads {
+            let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&signals.reload));
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    reload.notify_one();
+                }
+            });
+        }
         let heard = signals.clone();
         tokio::spawn(async move {
             for token in [heard.stop, heard.force] {
@@ -136,6 +151,8 @@ pub enum StartError {
     Listen { address: SocketAddr, error: io::Error },
     #[error("{0}")]
     Registries(String),
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
 }
 
 impl Application {
@@ -148,12 +165,14 @@ impl Application {
         settings: &Settings,
         launched: Option<Launched>,
     ) -> Result<Self, StartError> {
+        let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
+        telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
         let chosen = choose::choose(settings, launched).await?;
         let engine = chosen.engine.clone();
-        let assembled = Self::assemble(settings, listener, chosen);
+        let assembled = Self::assemble(settings, access, listener, chosen);
         if assembled.is_err() {
             engine.close().await;
         }
@@ -162,17 +181,19 @@ impl Application {
 
     fn assemble(
         settings: &Settings,
+        access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
-        announce(settings, &chosen, address);
+        announce(settings, &access, &chosen, address);
         let pools = &settings.pools;
         let base = Floor { image: chosen.image.clone(), count: pools.size };
         let base = (pools.size > 0).then_some(base);
         chosen.executor.keep(base.into_iter().chain(pools.custom.iter().cloned()));
         let door = web::Data::new(Door {
+            access,
             executor: chosen.executor,
             readiness: Readiness {
                 engine: chosen.engine.name().to_string(),
@@ -186,7 +207,8 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let server = api::serve(listener, door.clone(), settings.http).map_err(failed)?;
+        let origins = settings.access.origins.clone();
+        let server = api::serve(listener, door.clone(), settings.http, origins).map_err(failed)?;
         let drain_timeout = settings.drain_timeout;
         Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
     }
@@ -206,6 +228,9 @@ impl Application {
         let Self { server, engine, door, drain_timeout, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
+        let (access, reload) = (Arc::clone(&door.access), Arc::clone(&signals.reload));
+        let watch = tokio::spawn(async move { access.watch(reload).await });
+        let _watch = AbortOnDropHandle::new(watch);
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {
@@ -229,6 +254,7 @@ impl Application {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
             info!("stopped");
+            telemetry::flush().await;
         };
         tokio::select! {
             () = orderly => Ok(()),
@@ -261,7 +287,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// The start-up log: what a newcomer needs to know, down to the line to try.
-fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
+fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: SocketAddr) {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let Limits { timeout, memory, cpu_millis, pids, tmp, output } = settings.ceilings.default;
     info!("engine {}: {}", chosen.engine.name(), telemetry::clean(&chosen.reason));
@@ -277,8 +303,18 @@ fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
         settings.admission.max_concurrent
     );
     info!("listening on http://{address}");
+    let key = match access.keys() {
+        Some(count) => {
+            info!(count, "whoever has one of the API keys may come in");
+            "-H 'authorization: Bearer KEY' "
+        }
+        None => {
+            info!("whoever reaches this address may run scripts: there are no API keys");
+            ""
+        }
+    };
     info!(
-        "try: curl -s {address}/execute -H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
+        "try: curl -s {address}/execute {key}-H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
     );
 }
 

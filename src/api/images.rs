@@ -5,7 +5,6 @@ mod follow;
 
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::{Accept, CACHE_CONTROL, Header, Quality};
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt;
 use percent_encoding::percent_decode_str;
@@ -14,7 +13,7 @@ use tokio::time::sleep;
 use super::dto::PullRequest;
 use super::execute::Encoding;
 use super::request_id::RequestId;
-use super::{Code, Door, Problem, body};
+use super::{Code, Door, Problem, body, events};
 use crate::registry::{Image, ImageErrorKind, Pull, Reference};
 use document::{DetailsDocument, ImageDocument, Images, PulledDocument, RemovedDocument};
 use follow::Follower;
@@ -23,7 +22,7 @@ use follow::Follower;
 const LEAVING: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 /// Where a reference stands in an address.
-pub(super) const PREFIX: &str = "/images/";
+const PREFIX: &str = "/images/";
 
 pub(super) async fn list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     let images = door.executor.registry().images().list().await?;
@@ -85,7 +84,7 @@ pub(super) async fn pull(
     let reference = PullRequest::from_json(&body)?.reference()?;
     let place = door.pulls.clone().try_acquire_owned().map_err(|_| Problem::too_many_pulls())?;
     let mut pull = door.executor.registry().pull(&reference);
-    if !wants_events(&request) {
+    if !events::wanted(&request) {
         return match door.cancel.run_until_cancelled(pull.outcome).await {
             Some(outcome) => Ok(HttpResponse::Ok().json(PulledDocument::from(&outcome?))),
             None => Err(Problem::draining()),
@@ -98,22 +97,11 @@ pub(super) async fn pull(
     };
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let follower = Follower::new(pull, door, request_id, (inside, place));
-    Ok(HttpResponse::Ok()
-        .content_type("text/event-stream")
-        .insert_header((CACHE_CONTROL, "no-store"))
-        .streaming(follower.events()))
+    Ok(events::response(follower.events()))
 }
 
 fn finished(pull: Pull, image: Image) -> Pull {
     Pull { outcome: std::future::ready(Ok(image)).boxed(), ..pull }
-}
-
-/// Whether the client asks for events by name.
-fn wants_events(request: &HttpRequest) -> bool {
-    let Ok(Accept(accepted)) = Accept::parse(request) else { return false };
-    accepted.iter().any(|range| {
-        range.item.essence_str() == "text/event-stream" && range.quality > Quality::ZERO
-    })
 }
 
 /// The image that the address names, as requests name theirs.

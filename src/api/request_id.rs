@@ -1,6 +1,7 @@
 //! What every request passes first: the id that ties a response to its log lines, and the limits of
 //! its head.
 
+use actix_cors::CorsError;
 use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
@@ -16,7 +17,7 @@ use super::Door;
 use super::code::Code;
 use super::connection::{self, Inside};
 use super::problem::Problem;
-use super::{images, record};
+use super::record;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 128;
@@ -69,15 +70,20 @@ pub async fn middleware(
         None => next.call(request).await?.map_into_boxed_body(),
     };
     if let Some(error) = response.response().error() {
-        let problem = error
-            .as_error::<Problem>()
-            .cloned()
-            .unwrap_or_else(|| Problem::internal(error.to_string()));
-        record::problem(id.as_str(), &problem);
+        let problem = match error.as_error::<Problem>() {
+            Some(problem) => problem.clone(),
+            None if error.as_error::<CorsError>().is_some() => Problem::origin_not_allowed(),
+            None => Problem::internal(error.to_string()),
+        };
+        if !problem.logged {
+            record::problem(id.as_str(), &problem);
+        }
         if let Some(door) = response.request().app_data::<web::Data<Door>>() {
             door.executor.metrics().refused(problem.code.name());
         }
+        let said = std::mem::take(response.headers_mut());
         response = response.into_response(problem.respond(&id));
+        keep(said, response.headers_mut());
         // What comes next on the connection can't be told from the rest of this request.
         if problem.code == Code::MalformedRequest || inside.as_ref().is_some_and(Inside::is_unread)
         {
@@ -108,6 +114,14 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
 }
 
+/// What was said in the headers of an answer before it got its final form.
+fn keep(said: HeaderMap, headers: &mut HeaderMap) {
+    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
+    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
+        headers.append(name, value);
+    }
+}
+
 /// A head that is larger than any honest one, or that others could read differently. Past 128 KiB
 /// the server itself answers 431.
 fn head_problem(request: &ServiceRequest) -> Option<Problem> {
@@ -115,10 +129,6 @@ fn head_problem(request: &ServiceRequest) -> Option<Problem> {
     if request.uri().scheme().is_some() {
         let detail = "the address must begin with its path";
         return Some(Problem::new(Code::MalformedRequest, detail));
-    }
-    // The router would decode it, and whoever compares paths, such as a proxy, may not.
-    if request.path().contains('%') && !request.path().starts_with(images::PREFIX) {
-        return Some(Problem::not_found());
     }
     if request.uri().to_string().len() > MAX_URI {
         let detail = format!("the address is longer than {MAX_URI} bytes");

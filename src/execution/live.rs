@@ -27,6 +27,8 @@ pub struct Live {
 pub struct State {
     pub stage: Stage,
     pub transcript: Transcript,
+    /// The script has begun.
+    pub started: bool,
 }
 
 /// How far it has come.
@@ -49,6 +51,14 @@ impl Default for Live {
 }
 
 impl Live {
+    /// One that is over.
+    #[must_use]
+    pub fn over(transcript: Transcript, end: End) -> Self {
+        let started = end.is_ok();
+        let state = State { stage: Stage::Ended(end), transcript, started };
+        Self { state: Mutex::new(state), ..Self::default() }
+    }
+
     /// What is known now. The lock holds the execution up: it must not be kept.
     pub fn look<T>(&self, look: impl FnOnce(&State) -> T) -> T {
         look(&self.state())
@@ -109,7 +119,10 @@ impl Observer for Live {
     }
 
     fn started(&self) {
-        self.change(|state| state.stage = Stage::Running);
+        self.change(|state| {
+            state.stage = Stage::Running;
+            state.started = true;
+        });
     }
 
     fn stdout(&self, bytes: &[u8]) {

@@ -52,6 +52,14 @@ pub struct Cursor {
     read: [u64; 2],
 }
 
+impl Cursor {
+    /// How far it has come.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.read[0] + self.read[1]
+    }
+}
+
 impl Transcript {
     /// Adds output. The end of it that is the beginning of a character waits for the rest, so that
     /// no piece of a text ends within one.

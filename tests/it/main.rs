@@ -23,4 +23,6 @@ mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod stops;
+mod streaming;
 mod unpack;

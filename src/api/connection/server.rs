@@ -21,16 +21,16 @@ use super::refusal;
 use super::slots::Slots;
 use super::state::Connection;
 use super::stream::Stream;
-use crate::api::{Code, Door, middleware, routes};
+use crate::api::access::{self, Origins};
+use crate::api::{Code, Door, measure, middleware, routes};
 use crate::config::{HttpSettings, Timeouts};
-use crate::execution::admission::Who;
 
 /// For cancelled executions to answer, and for the workers to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// For the rest of a body that nobody reads; and for a refused connection to take its answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves the door's addresses to whoever connects.
+/// Serves the door's addresses to whoever connects, and to pages of these origins.
 ///
 /// # Errors
 /// When the socket can't be listened on.
@@ -38,6 +38,7 @@ pub fn serve(
     listener: TcpListener,
     door: web::Data<Door>,
     HttpSettings { max_connections, timeouts }: HttpSettings,
+    origins: Option<Origins>,
 ) -> io::Result<Server> {
     let server = Server::build()
         .workers(available_parallelism().map_or(1, NonZero::get))
@@ -48,7 +49,11 @@ pub fn serve(
     let server = server.listen("http", listener, move || {
         let stopping = stopping.clone();
         let app = App::new()
+            // The last one is passed first: the id, browsers' questions, then who it is.
+            .wrap(from_fn(access::middleware))
+            .wrap(access::browsers(origins.as_ref()))
             .wrap(from_fn(middleware))
+            .wrap(from_fn(measure))
             .app_data(door.clone())
             .configure(routes)
             .into_factory()
@@ -85,7 +90,7 @@ async fn admitted(
     // A large answer is several writes; none of them waits for the one before to be confirmed.
     io.set_nodelay(true).map_err(drop)?;
     let peer = io.peer_addr().map_err(drop)?;
-    let Some(slot) = slots.take(Who::at(peer.ip())) else {
+    let Some(slot) = slots.take(peer.ip()) else {
         let answer = refusal::answer(&door, Code::TooManyConnections);
         let _ = timeout(LINGER, io.write_all(&answer)).await;
         return Err(());

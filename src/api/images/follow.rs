@@ -8,7 +8,6 @@ use actix_web::web;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::Serialize;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, sleep_until};
@@ -16,14 +15,12 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::document::{ProgressDocument, PulledDocument};
+use crate::api::events::{BEAT, COMMENT, event};
 use crate::api::{Door, Problem, RequestId, record};
 use crate::registry::{Image, ImageError, Pull, PullState};
 
 /// Between two events of progress, at least.
 const PACE: Duration = Duration::from_millis(200);
-/// Between two signs of life, at most: whatever stands between us and the client must not think
-/// that the connection is idle, and a client that has left is noticed.
-const BEAT: Duration = Duration::from_secs(15);
 
 /// One client that follows a pull.
 pub(super) struct Follower {
@@ -99,7 +96,7 @@ impl Follower {
                     let document = ProgressDocument::from(&*self.progress.borrow_and_update());
                     event("progress", &document)
                 }
-                () = sleep_until(self.next_beat) => Bytes::from_static(b":\n\n"),
+                () = sleep_until(self.next_beat) => COMMENT,
             };
             self.next_beat = Instant::now() + self.beat;
             return (event, Some(self));
@@ -120,10 +117,4 @@ impl Follower {
         self.door.executor.metrics().refused(problem.code.name());
         event("error", &problem.document(&self.request_id))
     }
-}
-
-fn event(name: &str, data: &impl Serialize) -> Bytes {
-    // Texts and numbers can always be written, and JSON has no line ends of its own.
-    let data = serde_json::to_string(data).unwrap_or_default();
-    format!("event: {name}\ndata: {data}\n\n").into()
 }

@@ -294,15 +294,3 @@ async fn a_pull_without_news_gives_signs_of_life() {
     let beats = pieces.iter().filter(|piece| piece.as_ref().is_ok_and(|piece| piece == ":\n\n"));
     assert!(beats.count() >= 2, "{pieces:?}");
 }
-
-#[rstest]
-#[case("text/event-stream", true)]
-#[case("application/json;q=0.5, text/event-stream", true)]
-#[case("*/*", false)]
-#[case("application/json", false)]
-#[case("text/event-stream;q=0", false)]
-fn events_are_for_those_who_ask_for_them(#[case] accept: &str, #[case] wanted: bool) {
-    let request = TestRequest::post().insert_header(("accept", accept)).to_http_request();
-    assert_eq!(wants_events(&request), wanted);
-    assert!(!wants_events(&TestRequest::post().to_http_request()));
-}

@@ -86,7 +86,11 @@ fn listed(list: &[String], url: &Url) -> bool {
     })
 }
 
-fn tls(authorities: &[u8]) -> Result<rustls::ClientConfig, String> {
+/// TLS that trusts this machine's authorities and further ones in PEM.
+///
+/// # Errors
+/// A sentence, when one of them can't be read.
+pub(crate) fn tls(authorities: &[u8]) -> Result<rustls::ClientConfig, String> {
     /// The system's; a machine may have none at all.
     static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
         let mut roots = RootCertStore::empty();
