@@ -31,7 +31,13 @@ pub(super) struct Entry {
 }
 
 pub(super) async fn list() -> HttpResponse {
-    HttpResponse::Ok().json(Languages { languages: CATALOGUE.iter().map(Entry::from).collect() })
+    HttpResponse::Ok().json(Languages::all())
+}
+
+impl Languages {
+    pub(super) fn all() -> Self {
+        Self { languages: CATALOGUE.iter().map(Entry::from).collect() }
+    }
 }
 
 impl From<&Language> for Entry {

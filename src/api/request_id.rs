@@ -97,14 +97,6 @@ pub async fn middleware(
     })
 }
 
-/// What was said in the headers of an answer before it got its final form.
-fn keep(said: HeaderMap, headers: &mut HeaderMap) {
-    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
-    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
-        headers.append(name, value);
-    }
-}
-
 /// What every answer says beside what it is about.
 pub(super) fn finish(headers: &mut HeaderMap, id: &RequestId) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
