@@ -2,6 +2,7 @@
 
 mod columns;
 mod image;
+mod key;
 mod languages;
 mod run;
 
@@ -35,6 +36,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
+    if name == "key" {
+        return key::run(matches);
+    }
     if name == "languages" {
         return languages::run(matches);
     }
@@ -67,6 +71,7 @@ fn command() -> Command {
         .subcommand(run::command(setting))
         .subcommand(languages::command())
         .subcommand(image::command())
+        .subcommand(key::command())
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
         )

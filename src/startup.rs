@@ -20,12 +20,13 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, HttpServer, web};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::api::access::{self, Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
@@ -89,7 +90,8 @@ fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Run
 }
 
 async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
-    let signals = Signals::of_this_process().map_err(|e| format!("no signals: {e}"))?;
+    let reloads = settings.access.keys_file.is_some();
+    let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
     let application = tokio::select! {
         built = Application::build(settings, launched) => built.map_err(|e| e.to_string())?,
         () = signals.stop.cancelled() => return Ok(()),
@@ -102,14 +104,25 @@ async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), Stri
 pub struct Signals {
     pub stop: CancellationToken,
     pub force: CancellationToken,
+    /// Has the API keys read again.
+    pub reload: Arc<Notify>,
 }
 
 impl Signals {
-    /// SIGTERM and SIGINT: the first stops, the second forces.
-    fn of_this_process() -> io::Result<Self> {
+    /// SIGTERM and SIGINT: the first stops, the second forces. SIGHUP is ours only where there is
+    /// something to reload; otherwise a service ends with its terminal, as any program.
+    fn of_this_process(reloads: bool) -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let signals = Self::default();
+        if reloads {
+            let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&signals.reload));
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    reload.notify_one();
+                }
+            });
+        }
         let heard = signals.clone();
         tokio::spawn(async move {
             for token in [heard.stop, heard.force] {
@@ -142,6 +155,8 @@ pub enum StartError {
     Listen { address: SocketAddr, error: io::Error },
     #[error("{0}")]
     Registries(String),
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
 }
 
 impl Application {
@@ -154,12 +169,14 @@ impl Application {
         settings: &Settings,
         launched: Option<Launched>,
     ) -> Result<Self, StartError> {
+        let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
+        telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
         let chosen = choose::choose(settings, launched).await?;
         let engine = chosen.engine.clone();
-        let assembled = Self::assemble(settings, listener, chosen);
+        let assembled = Self::assemble(settings, access, listener, chosen);
         if assembled.is_err() {
             engine.close().await;
         }
@@ -168,17 +185,19 @@ impl Application {
 
     fn assemble(
         settings: &Settings,
+        access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
-        announce(settings, &chosen, address);
+        announce(settings, &access, &chosen, address);
         let pools = &settings.pools;
         let base = Floor { image: chosen.image.clone(), count: pools.size };
         let base = (pools.size > 0).then_some(base);
         chosen.executor.keep(base.into_iter().chain(pools.custom.iter().cloned()));
         let door = web::Data::new(Door {
+            access,
             executor: chosen.executor,
             readiness: Readiness {
                 engine: chosen.engine.name().to_string(),
@@ -192,16 +211,24 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let shared = door.clone();
+        let (shared, counted) = (door.clone(), door.clone());
+        let origins = settings.access.origins.clone();
         let server = HttpServer::new(move || {
             App::new()
+                // The last one is passed first: the id, browsers' questions, then who it is.
+                .wrap(from_fn(access::middleware))
+                .wrap(access::browsers(origins.as_ref()))
                 .wrap(from_fn(api::middleware))
+                .wrap(from_fn(api::measure))
                 .app_data(shared.clone())
                 .configure(api::routes)
         })
         .workers(available_parallelism().map_or(1, NonZero::get))
         // A large answer is several writes; none of them waits for the one before to be confirmed.
         .tcp_nodelay(true)
+        .on_connect(move |_, connection| {
+            connection.insert(counted.executor.metrics().http().connection());
+        })
         .disable_signals()
         .client_request_timeout(HEAD_DEADLINE)
         .keep_alive(KEEP_ALIVE)
@@ -230,6 +257,9 @@ impl Application {
         let Self { server, engine, door, drain_timeout, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
+        let (access, reload) = (Arc::clone(&door.access), Arc::clone(&signals.reload));
+        let watch = tokio::spawn(async move { access.watch(reload).await });
+        let _watch = AbortOnDropHandle::new(watch);
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {
@@ -253,6 +283,7 @@ impl Application {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
             info!("stopped");
+            telemetry::flush().await;
         };
         tokio::select! {
             () = orderly => Ok(()),
@@ -283,7 +314,7 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 /// The start-up log: what a newcomer needs to know, down to the line to try.
-fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
+fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: SocketAddr) {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let Limits { timeout, memory, cpu_millis, pids, tmp, output } = settings.ceilings.default;
     info!("engine {}: {}", chosen.engine.name(), telemetry::clean(&chosen.reason));
@@ -299,8 +330,18 @@ fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
         settings.admission.max_concurrent
     );
     info!("listening on http://{address}");
+    let key = match access.keys() {
+        Some(count) => {
+            info!(count, "whoever has one of the API keys may come in");
+            "-H 'authorization: Bearer KEY' "
+        }
+        None => {
+            info!("whoever reaches this address may run scripts: there are no API keys");
+            ""
+        }
+    };
     info!(
-        "try: curl -s {address}/execute -H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
+        "try: curl -s {address}/execute {key}-H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
     );
 }
 

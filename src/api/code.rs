@@ -76,6 +76,8 @@ codes! {
     Unauthorized "unauthorized" UNAUTHORIZED,
     /// The API key does not allow this.
     ScopeMissing "scope_missing" FORBIDDEN,
+    /// The operator does not allow pages of this origin to ask this.
+    OriginNotAllowed "origin_not_allowed" FORBIDDEN,
     /// A rule of the operator's forbids this image.
     ImageNotAllowed "image_not_allowed" FORBIDDEN,
     /// A rule of the operator's forbids this webhook.

@@ -16,12 +16,13 @@ use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, body, events, large, multipart, said};
+use super::{Door, access, body, events, large, multipart, said};
 use crate::execution::Failure;
 use crate::execution::admission::Caller;
 use crate::execution::live::Live;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
+use crate::telemetry::Trace;
 
 /// Runs one script, and answers when it has ended or with its events. Dropped when the client
 /// leaves, and the container is killed with it.
@@ -32,21 +33,19 @@ pub(super) async fn execute(
 ) -> Result<HttpResponse, Problem> {
     let inside = door.enter()?;
     let execution = asked(&request, payload, door.max_body).await?;
-    let caller = request.peer_addr().map_or(Caller::SERVICE, |peer| Caller::at(peer.ip()));
+    let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+    let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
+    let watched = Watched::begin(&door.executor, &execution, &caller, trace, request_id.clone());
     if events::wanted(&request) {
-        return follow(execution, caller, door, request_id, inside).await;
+        return follow(execution, caller, door, request_id, watched, inside).await;
     }
-    let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
     match door.executor.run(execution, &caller, &(), &door.cancel).await {
         Ok(outcome) => {
-            watched.ended(&outcome);
+            watched.ended(&outcome).behind_the_answer();
             answer(outcome).await
         }
-        Err(failure) => {
-            watched.refused();
-            Err(failure.into())
-        }
+        Err(failure) => Err(watched.failed(failure)),
     }
 }
 
@@ -57,10 +56,10 @@ async fn follow(
     caller: Caller,
     door: web::Data<Door>,
     request_id: RequestId,
+    watched: Watched,
     inside: TaskTrackerToken,
 ) -> Result<HttpResponse, Problem> {
     let (id, live) = (execution.id, Arc::new(Live::default()));
-    let watched = Watched::begin(id, request_id.as_str().to_owned());
     let run = {
         let (door, live) = (door.clone(), Arc::clone(&live));
         async move {
@@ -69,15 +68,15 @@ async fn follow(
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let ended = ended.unwrap_or_else(|panic| Err(Failure::Internal(said(&*panic))));
             match &ended {
-                Ok(outcome) => watched.ended(outcome),
-                Err(_) => watched.refused(),
+                Ok(outcome) => drop(watched.ended(outcome)),
+                Err(failure) => drop(watched.failed(failure.clone())),
             }
             live.end(Arc::new(ended));
         }
     };
     let run = AbortOnDropHandle::new(actix_web::rt::spawn(run));
     if let Some(Err(failure)) = begun(&live).await.as_deref() {
-        return Err(failure.clone().into());
+        return Err(Problem { logged: true, ..failure.clone().into() });
     }
     let follower = Follower::new(id, live, Resume::Start, door, request_id, run);
     Ok(events::response(follower.events()))

@@ -17,7 +17,7 @@ use uuid::Uuid;
 
 use super::answer::Answer;
 use super::events::{BEAT, COMMENT, LAST, Resume, event_with_id};
-use super::{Door, RequestId, large, record};
+use super::{Door, RequestId, large};
 use crate::execution::live::{End, Live, Stage, State};
 use crate::execution::transcript::{Cursor, Position, Stream as Origin};
 
@@ -231,8 +231,7 @@ impl<H: 'static> Follower<H> {
             }
             Err(failure) => failure.clone().into(),
         };
-        // What the middleware would have done with it, had the response not begun yet.
-        record::problem(self.request_id.as_str(), &problem);
+        // As the middleware would have, had the response not begun yet.
         self.door.executor.metrics().refused(problem.code.name());
         event_with_id("error", LAST, &problem.document(&self.request_id))
     }

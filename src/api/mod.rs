@@ -1,16 +1,21 @@
 //! The door: translates HTTP, decides nothing about execution.
 
+pub mod access;
 mod answer;
 mod body;
 mod code;
+mod docs;
 mod dto;
 mod events;
 mod execute;
 mod fields;
 mod follow;
 pub(crate) mod images;
+mod languages;
 mod large;
+mod measure;
 mod multipart;
+mod openapi;
 mod problem;
 mod record;
 mod request_id;
@@ -20,7 +25,7 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -29,15 +34,21 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use answer::Answer;
 pub use code::Code;
+pub(crate) use languages::Languages;
+pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
+
+use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
 
 /// What the handlers share.
 pub struct Door {
+    /// Who may come in.
+    pub access: Arc<Access>,
     pub executor: Arc<Executor>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
@@ -78,12 +89,8 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 }))
                 .default_service(web::to(post_only)),
         )
-        .service(
-            web::resource("/images")
-                .route(web::get().to(guarded_list))
-                .route(web::head().to(guarded_list))
-                .default_service(web::to(get_only)),
-        )
+        .service(get("/languages", languages::list))
+        .service(get("/images", guarded_list))
         .service(
             // `pull` is also a name that an image may have.
             image("/images/pull").route(web::post().to(async |request, payload, door| {
@@ -91,25 +98,24 @@ pub fn routes(config: &mut web::ServiceConfig) {
             })),
         )
         .service(image("/images/{reference:.+}"))
-        .service(
-            web::resource("/health")
-                .route(web::get().to(system::health))
-                .route(web::head().to(system::health))
-                .default_service(web::to(get_only)),
-        )
-        .service(
-            web::resource("/ready")
-                .route(web::get().to(system::ready))
-                .route(web::head().to(system::ready))
-                .default_service(web::to(get_only)),
-        )
-        .service(
-            web::resource("/metrics")
-                .route(web::get().to(system::metrics))
-                .route(web::head().to(system::metrics))
-                .default_service(web::to(get_only)),
-        )
+        .service(get("/health", system::health))
+        .service(get("/ready", system::ready))
+        .service(get("/metrics", system::metrics))
+        .service(get("/openapi.json", openapi::get))
+        .service(get("/docs", docs::page))
+        .service(get("/docs/{file}", docs::file))
         .default_service(web::to(nowhere));
+}
+
+/// What can only be got.
+fn get<Args: FromRequest + 'static>(
+    path: &str,
+    handler: impl Handler<Args, Output: Responder + 'static>,
+) -> Resource {
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(get_only))
 }
 
 /// What any image's address knows.

@@ -1,9 +1,10 @@
 //! What every request passes first: the id that ties a response to its log lines, and the limits of
 //! its head.
 
+use actix_cors::CorsError;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use uuid::Uuid;
@@ -63,20 +64,33 @@ pub async fn middleware(
         None => next.call(request).await?.map_into_boxed_body(),
     };
     if let Some(error) = response.response().error() {
-        let problem = error
-            .as_error::<Problem>()
-            .cloned()
-            .unwrap_or_else(|| Problem::internal(error.to_string()));
-        record::problem(id.as_str(), &problem);
+        let problem = match error.as_error::<Problem>() {
+            Some(problem) => problem.clone(),
+            None if error.as_error::<CorsError>().is_some() => Problem::origin_not_allowed(),
+            None => Problem::internal(error.to_string()),
+        };
+        if !problem.logged {
+            record::problem(id.as_str(), &problem);
+        }
         if let Some(door) = response.request().app_data::<web::Data<Door>>() {
             door.executor.metrics().refused(problem.code.name());
         }
+        let said = std::mem::take(response.headers_mut());
         response = response.into_response(problem.respond(&id));
+        keep(said, response.headers_mut());
     }
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
         response.headers_mut().insert(HEADER, value);
     }
     Ok(response)
+}
+
+/// What was said in the headers of an answer before it got its final form.
+fn keep(said: HeaderMap, headers: &mut HeaderMap) {
+    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
+    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
+        headers.append(name, value);
+    }
 }
 
 /// A head that is larger than any honest one. Past 128 KiB the server itself answers 431.

@@ -2,6 +2,7 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Door, Problem};
 use crate::pool::Waiting;
@@ -12,8 +13,8 @@ pub(super) async fn health() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "alive" })
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
     status: &'static str,
 }
 
@@ -40,8 +41,8 @@ pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
 }
 
 /// The body of `GET /ready`.
-#[derive(Serialize)]
-struct Ready<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready<'a> {
     #[serde(flatten)]
     readiness: &'a Readiness,
     pool: PoolNow,
@@ -49,7 +50,7 @@ struct Ready<'a> {
 }
 
 /// Containers made ahead.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PoolNow {
     waiting: usize,
     /// As many as the operator asked for, of every image.
@@ -57,20 +58,20 @@ struct PoolNow {
 }
 
 /// Images that the operator names.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ImagesNow {
     missing: Vec<Missing>,
 }
 
 /// One that is not here, or not yet; it holds nothing up.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Missing {
     image: String,
     reason: String,
 }
 
 /// What of `GET /ready` stays the same.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Readiness {
     /// `docker` or `native`.
     pub engine: String,
@@ -82,7 +83,7 @@ pub struct Readiness {
 }
 
 /// A script that really ran on this engine when the service started.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Canary {
     pub passed: bool,
     /// From the request for a permit to the answer.

@@ -11,6 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, AccessOptions};
 use super::{Canary, Door, Readiness};
 use crate::config::Naming;
 use crate::engine::testing::{Guest, container};
@@ -118,6 +119,7 @@ pub(crate) fn executor_with(engine: Arc<Stage>, images: Arc<Registry>) -> Arc<Ex
 /// A door to such an engine, with a body of at most 4 KiB.
 pub(crate) fn door(engine: Arc<Stage>) -> Door {
     Door {
+        access: Arc::new(Access::open(&AccessOptions::default()).expect("no keys")),
         executor: executor(engine),
         readiness: Readiness {
             engine: "native".into(),

@@ -42,7 +42,21 @@ const fn key(
 pub const KEYS: &[Key] = &[
     key("host", Some("127.0.0.1"), "ADDRESS", "Address to listen on"),
     key("port", Some("8080"), "PORT", "Port to listen on; 0 takes a free one"),
+    key("api_keys_file", None, "FILE", "API keys that are let in; `oncebox key new` makes one"),
     key("allow_anonymous", Some("false"), "BOOL", "Listen beyond loopback without API keys"),
+    key(
+        "rate_limit",
+        None,
+        "COUNT/UNIT",
+        "Requests of one key or address; 100/s, 600/m or 10000/h",
+    ),
+    key("trusted_proxies", None, "ADDRESS,…", "Whose X-Forwarded-For is believed; 10.1.0.0/16"),
+    key(
+        "cors_origins",
+        None,
+        "ORIGIN,…",
+        "Whose pages may call from browsers; https://a.example or *",
+    ),
     key("engine", Some("auto"), "NAME", "What makes the containers: auto, native or docker"),
     key("docker_host", None, "URL", "Docker's socket; unix:///var/run/docker.sock by default"),
     key("runtime", None, "NAME", "Docker's runtime, such as runsc, crun or kata"),

@@ -75,6 +75,8 @@ fn every_setting_reaches_its_place() {
          PULL_POLICY=always\nINSECURE_REGISTRIES=plain.example, localhost:5000\n\
          TRUSTED_REGISTRIES=docker.io,*.example.org,own.example:5000\n\
          ALLOWED_IMAGES=python:3.*,own.example:5000/**\nDOCKER_CONFIG=/nonexistent/docker\n\
+         RATE_LIMIT=600/m\nTRUSTED_PROXIES=10.1.2.3/16, 2001:db8::1\n\
+         CORS_ORIGINS=https://a.example,http://localhost:3000\n\
          IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
@@ -102,6 +104,10 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "HOST=0.0.0.0", ""),
         ("", "HOST=example.org", ""),
         ("", "ALLOW_ANONYMOUS=yes", ""),
+        ("allow_anonymous=true", "API_KEYS_FILE=/etc/keys.toml", ""),
+        ("", "RATE_LIMIT=fast", ""),
+        ("", "TRUSTED_PROXIES=proxy.example", ""),
+        ("", "CORS_ORIGINS=a.example", ""),
         ("", "MAX_CONCURRENT=33", ""),
         ("", "POOL_SIZE=-1", ""),
         ("", "POOL_SIZE=100000", ""),
@@ -244,6 +250,30 @@ fn a_named_file_must_exist() {
     let flags = Flags { file: Some("/nonexistent/x.toml".into()), ..Flags::default() };
     let error = Settings::load(&flags, |_| None, &MACHINE).expect_err("refused");
     assert!(error.to_string().contains("/nonexistent/x.toml"), "{error}");
+}
+
+#[test]
+fn beyond_loopback_there_are_keys_or_the_operator_wants_none() {
+    let address = |environment| load("", environment, "").map(|settings| settings.address.ip());
+    let everywhere = std::net::IpAddr::from([0, 0, 0, 0]);
+    assert_eq!(address("HOST=0.0.0.0\nAPI_KEYS_FILE=/etc/keys.toml"), Ok(everywhere));
+    assert_eq!(address("HOST=0.0.0.0\nALLOW_ANONYMOUS=true"), Ok(everywhere));
+    assert!(address("HOST=0.0.0.0").is_err());
+    assert!(address("HOST=::").is_err());
+    assert!(address("HOST=::1").is_ok());
+    let settings = load("", "API_KEYS_FILE=/etc/keys.toml", "").expect("valid");
+    assert_eq!(settings.access.keys_file, Some("/etc/keys.toml".into()));
+}
+
+#[test]
+fn the_key_file_is_known_while_other_settings_are_wrong() {
+    let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+    let variable = |name: &str| match name {
+        "API_KEYS_FILE" => Some("/etc/keys.toml".to_owned()),
+        "HOST" => Some("nonsense".to_owned()),
+        _ => None,
+    };
+    assert_eq!(keys_file(&flags, variable), Ok(Some("/etc/keys.toml".into())));
 }
 
 #[test]

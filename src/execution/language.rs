@@ -75,8 +75,8 @@ pub const CATALOGUE: &[Language] = &[
     Language { name: "php", interpreters: &[&["php"]], file_name: "script.php", ahead: None },
 ];
 
-/// Other names that people use.
-const ALIASES: &[(&str, &str)] =
+/// Other names that people use, and whose they are.
+pub const ALIASES: &[(&str, &str)] =
     &[("python3", "python"), ("javascript", "node"), ("js", "node"), ("shell", "sh")];
 
 /// The language of a script that names none and has no `#!` line.

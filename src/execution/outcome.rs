@@ -166,6 +166,8 @@ impl Status {
 }
 
 impl LimitHit {
+    pub const ALL: [Self; 4] = [Self::Memory, Self::Pids, Self::Tmp, Self::Output];
+
     /// The word for it in the API.
     #[must_use]
     pub fn name(self) -> &'static str {

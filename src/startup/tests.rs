@@ -36,8 +36,10 @@ fn boot(drain_timeout: &str) -> Booted {
         reason: "a test".into(),
         canary: Duration::ZERO,
     };
+    let access = Arc::new(Access::open(&settings.access).expect("no keys"));
     let listener = listen(settings.address).expect("a free port");
-    let application = Application::assemble(&settings, listener, chosen).expect("listening");
+    let application =
+        Application::assemble(&settings, access, listener, chosen).expect("listening");
     let (port, signals) = (application.port(), Signals::default());
     let heard = signals.clone();
     let ended = tokio::spawn(async move { application.run_until_stopped(&heard).await });

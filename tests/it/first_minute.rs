@@ -48,7 +48,10 @@ fn the_readme_s_commands_work(engine: Engine) {
         let output = Command::new("sh").args(["-c", &here]).output().expect("sh runs");
         let stdout = String::from_utf8_lossy(&output.stdout);
         assert!(output.status.success(), "{command}: {}", String::from_utf8_lossy(&output.stderr));
-        if command.contains("/execute") {
+        if command.contains("text/event-stream") {
+            let last = stdout.trim_end().rsplit("\n\n").next().expect("an event");
+            assert!(last.starts_with("event: result\n"), "{command}: {stdout}");
+        } else if command.contains("/execute") {
             let answer: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
             assert_eq!(answer["status"], "completed", "{command}: {answer}");
         }

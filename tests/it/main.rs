@@ -24,4 +24,6 @@ mod posture;
 mod privileges;
 mod registry;
 mod run;
+mod stops;
+mod streaming;
 mod unpack;

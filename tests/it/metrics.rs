@@ -43,7 +43,7 @@ impl Metrics {
         let own = |sample: &str| {
             let rest = sample.strip_prefix(name)?;
             let rest = rest.split('{').next()?;
-            ["", "_total", "_count"].contains(&rest).then_some(())
+            ["", "_total", "_count", "_info"].contains(&rest).then_some(())
         };
         self.samples.iter().any(|(sample, value)| *value != 0.0 && own(sample).is_some())
     }

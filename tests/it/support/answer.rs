@@ -77,8 +77,9 @@ impl Reply {
 pub struct Answer(pub Value);
 
 impl Answer {
+    /// Reads an answer as documented.
     #[track_caller]
-    fn read(body: Value) -> Self {
+    pub fn read(body: Value) -> Self {
         let keys = keys(&body);
         let documented: Vec<String> =
             keys.iter().map(|k| k.strip_suffix("_base64").unwrap_or(k).to_owned()).collect();

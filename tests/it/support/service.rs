@@ -8,11 +8,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::blocking::multipart::Form;
-use reqwest::blocking::{Client, ClientBuilder, RequestBuilder};
+use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use super::events::{Event, Events};
 use super::residue::Residue;
 use super::{Answer, Engine, Problem, Reply, until};
 
@@ -142,25 +143,19 @@ impl Service {
 
     /// The same `POST`, answered by a stream of events (`text/event-stream`): their names and data.
     pub fn events(&self, path: &str, body: &Value) -> Vec<(String, Value)> {
+        let events = Events::of(self.send_events(path, body).expect("an answer"));
+        events.map(|Event { name, data, .. }| (name, data)).collect()
+    }
+
+    /// `POST /execute`, followed as it goes on.
+    pub fn follow(&self, request: &Value) -> Events {
+        Events::of(self.send_events("/execute", request).expect("an answer"))
+    }
+
+    /// `POST` of JSON to a path, asking for events.
+    pub fn send_events(&self, path: &str, body: &Value) -> reqwest::Result<Response> {
         let post = self.client.post(format!("http://{}{path}", self.address));
-        let reply = send(post.header("accept", "text/event-stream").json(body)).expect("an answer");
-        let text = String::from_utf8(reply.body).expect("text");
-        assert_eq!(reply.http, 200, "{text}");
-        assert!(reply.content_type.starts_with("text/event-stream"), "{}", reply.content_type);
-        let field = |event: &str, name: &str| {
-            let lines = event.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-            lines
-                .map(|value| value.strip_prefix(' ').unwrap_or(value))
-                .collect::<Vec<_>>()
-                .join("\n")
-        };
-        text.split("\n\n")
-            .filter(|event| !field(event, "data").is_empty())
-            .map(|event| {
-                let data = serde_json::from_str(&field(event, "data")).expect("JSON");
-                (field(event, "event"), data)
-            })
-            .collect()
+        post.header("accept", "text/event-stream").json(body).send()
     }
 
     fn post(&self) -> RequestBuilder {
@@ -201,6 +196,11 @@ impl Service {
     /// What this suite's services hold now, this one among them.
     pub fn holds(&self) -> BTreeSet<String> {
         self.residue.as_ref().map(Residue::left).unwrap_or_default()
+    }
+
+    /// It has ended by force. What it leaves is the caller's to check.
+    pub fn gone_by_force(mut self) -> Residue {
+        self.residue.take().expect("a service ends once")
     }
 
     /// Kills it without a chance to clean up. What it leaves is the caller's to check.
