@@ -148,6 +148,7 @@ fn output_of_a_service_comes_as_it_is_written_and_a_signal_ends_it() {
 /// A key goes to the service that was named, in a header and nowhere else.
 #[test]
 fn a_key_goes_to_its_service_alone() {
+    let _turn = crate::support::turn::together();
     let (elsewhere, heard_elsewhere) = played(vec![ran()]);
     let location = format!("Location: http://{elsewhere}/execute\r\n");
     let (address, heard) = played(vec![answer("307 Temporary Redirect", &location, "")]);
@@ -187,6 +188,7 @@ fn a_service_with_keys_runs_it_with_one() {
 /// One that is busy is asked again when it says so, and not for ever.
 #[test]
 fn a_busy_service_is_asked_again() {
+    let _turn = crate::support::turn::together();
     let busy = |wait| {
         let header = format!("Retry-After: {wait}\r\n");
         problem("429 Too Many Requests", &header, "queue_full", "too many requests wait")
@@ -211,6 +213,7 @@ fn a_busy_service_is_asked_again() {
 /// Whoever is no service, or stops being one, is said to be so.
 #[test]
 fn what_is_no_answer_is_a_failure() {
+    let _turn = crate::support::turn::together();
     let whole = ran();
     let cut = whole.split("event: result").next().expect("a part");
     let cut = cut.replace("Content-Length", "X-Length");
