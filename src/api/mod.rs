@@ -4,6 +4,7 @@ pub mod access;
 mod answer;
 mod body;
 mod code;
+mod connection;
 mod docs;
 mod dto;
 mod events;
@@ -21,7 +22,6 @@ mod record;
 mod request_id;
 mod system;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use answer::Answer;
 pub use code::Code;
+pub use connection::serve;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
@@ -43,6 +44,7 @@ use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
@@ -140,13 +142,6 @@ async fn guarded(
     ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
 }
 
-/// What somebody said who panicked.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
-}
-
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "POST"))
 }
@@ -165,6 +160,19 @@ async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn nowhere() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
+}
+
+/// What is read of a body with these headers, for those who write one.
+#[cfg(test)]
+pub(crate) async fn reading(
+    headers: &actix_web::http::header::HeaderMap,
+    body: bytes::Bytes,
+) -> Result<crate::execution::request::Execution, Problem> {
+    let content_type = headers.get(actix_web::http::header::CONTENT_TYPE);
+    match content_type.is_some_and(|value| value.as_bytes().starts_with(b"multipart/")) {
+        true => multipart::read(headers, body).await?.try_into(),
+        false => dto::ExecuteRequest::from_json(&body)?.try_into(),
+    }
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@
 #[macro_use]
 mod support;
 
+mod access;
 mod admission;
 mod clean;
 mod clients;
@@ -20,10 +21,14 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod observed;
+#[cfg(feature = "otel")]
+mod otel;
 mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod run;
 mod stops;
 mod streaming;
 mod unpack;

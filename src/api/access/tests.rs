@@ -198,7 +198,7 @@ async fn each_key_has_its_own_rate_and_a_wrong_one_is_its_address() {
     let usual = file.add("usual", "scopes = [\"images\"]");
     let options = AccessOptions { rate: "2/h".parse().ok(), ..with_keys(&file) };
     let ask_with = |token: &str| bearer(get("/images/host"), token);
-    let requests = [&slow, &slow, &usual, &usual, &usual, "no", "no", "no"].map(|t| ask_with(t));
+    let requests = [&slow, &slow, &usual, &usual, &usual, "no", "no", "no"].map(ask_with);
     let answers = ask(&options, false, requests.into()).await;
     let statuses: Vec<_> = answers.iter().map(|(status, ..)| *status).collect();
     assert_eq!(statuses, [404, 429, 404, 404, 429, 401, 401, 429]);

@@ -126,8 +126,11 @@ fn response(status: StatusCode, codes: &[Code]) -> Response {
 
 /// A problem document with one of these codes.
 fn problem(status: StatusCode, codes: &[Code]) -> Schema {
-    let status = ObjectBuilder::new().enum_values(Some([status.as_u16()]));
-    let code = ObjectBuilder::new().enum_values(Some(codes.iter().map(|code| code.name())));
+    let status =
+        ObjectBuilder::new().schema_type(Type::Integer).enum_values(Some([status.as_u16()]));
+    let code = ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(codes.iter().map(|code| code.name())));
     let these = ObjectBuilder::new().schema_type(Type::Object);
     let these = these.property("status", status.build()).property("code", code.build());
     AllOfBuilder::new().item(Ref::from_schema_name("Problem")).item(these.build()).build().into()
