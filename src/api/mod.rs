@@ -4,6 +4,7 @@ pub mod access;
 mod answer;
 mod body;
 mod code;
+mod connection;
 mod docs;
 mod dto;
 mod events;
@@ -33,6 +34,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use answer::Answer;
 pub use code::Code;
+pub use connection::serve;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
