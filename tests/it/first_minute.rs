@@ -172,6 +172,12 @@ fn a_bad_setting_is_refused(engine: Engine) {
         ("IMAGE_STORE", "images"),
         ("IMAGE_STORE_SIZE", "lots"),
         ("MAX_IMAGE_SIZE", "0"),
+        ("EXECUTION_STORE", "executions"),
+        ("RESULT_TTL", "0"),
+        ("RESULT_STORE_SIZE", "0"),
+        ("MAX_BACKGROUND", "0"),
+        ("WEBHOOK_HOSTS", "https://example.org"),
+        ("WEBHOOK_SECRET_FILE", "/nowhere/secret"),
     ] {
         let said = refused_start(engine, &[(key, value)], &[]);
         for told in [key, value, "environment"] {

@@ -41,7 +41,8 @@ fn native_without_limits_is_refused() {
     let _turn = turn::alone();
     let (_folder, program) = program_for_anybody();
     let mut command = as_nobody(&program);
-    let output = command.env("PORT", "0").current_dir("/").stdin(Stdio::null()).output();
+    command.env("PORT", "0").env("EXECUTION_STORE", "");
+    let output = command.current_dir("/").stdin(Stdio::null()).output();
     let output = output.expect("the program runs");
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success(), "{said}");
@@ -55,9 +56,12 @@ fn native_without_limits_is_refused() {
 fn native_runs_as_an_ordinary_user() {
     let _turn = turn::alone();
     let (_folder, program) = program_for_anybody();
-    let accepted = [("ACCEPT_UNENFORCED", "memory,cpu,pids")];
+    // There is no home for a file of executions.
+    let accepted = [("ACCEPT_UNENFORCED", "memory,cpu,pids"), ("EXECUTION_STORE", "")];
     let service = Service::start_program(as_nobody(&program), &accepted);
     assert_eq!(ids(service.pid(), "Uid"), NOBODY);
+    let log = service.log();
+    assert!(log.contains("executions are lost when the service stops"), "{log}");
     assert!(service.log().contains("limits do NOT hold"), "{}", service.log());
     let script =
         "id -u; uname -n; ls /sys/class/net 2>/dev/null; touch /usr/x 2>/dev/null || echo ro
@@ -107,7 +111,13 @@ fn native_pulls_images_without_privileges() {
         let nobody = Some(NOBODY.parse().expect("a uid"));
         std::os::unix::fs::chown(store.path(), nobody, nobody).expect("root may");
         let path = store.path().to_str().expect("text");
-        let settings = [("INSECURE_REGISTRIES", address.as_str()), ("IMAGE_STORE", path), more];
+        let executions = store.path().join("executions.redb");
+        let settings = [
+            ("INSECURE_REGISTRIES", address.as_str()),
+            ("IMAGE_STORE", path),
+            ("EXECUTION_STORE", executions.to_str().expect("text")),
+            more,
+        ];
         let service = Service::start_program(command, &settings);
         assert_eq!(ids(service.pid(), "Uid"), NOBODY);
         let request = json!({"image": registry.name("x:1"), "script": "cat /mark; id -u"});

@@ -15,7 +15,14 @@ use crate::api::Code::{self, *};
 const PROBLEM: &str = "application/problem+json";
 
 /// With every request.
-const ANY: &[Code] = &[UriTooLong, HeadersTooLarge, InternalError];
+const ANY: &[Code] = &[
+    MalformedRequest,
+    RequestTimeout,
+    UriTooLong,
+    HeadersTooLarge,
+    InternalError,
+    TooManyConnections,
+];
 /// Where an API key may be needed.
 const ACCESS: &[Code] = &[ConflictingCredentials, Unauthorized, ScopeMissing, RateLimited];
 /// Where a body is read.
@@ -24,7 +31,6 @@ pub(super) const BODY: &[Code] = &[
     BrokenBody,
     InvalidRequest,
     UnknownField,
-    RequestTimeout,
     BodyTooLarge,
     UnsupportedMediaType,
     Draining,
