@@ -1,6 +1,7 @@
 //! The composition root: settings to engine, executor and HTTP, and the order of stopping.
 
 mod choose;
+mod executions;
 pub(crate) mod images;
 mod launch;
 mod offline;
@@ -9,15 +10,13 @@ pub(crate) mod privileges;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
+use rustix::net::listen as listen_again;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
@@ -26,11 +25,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
-use crate::api::access::{self, Access, KeyFileError};
+use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
+use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
+use crate::execution::store::Place;
 use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
@@ -39,12 +40,10 @@ pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
 pub(crate) use once::{Once, Witness};
 
-/// For a request's head to arrive.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// For an idle connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// For cancelled executions to answer, and for the HTTP workers to stop.
+/// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Clients that may wait for pulls at once.
 const MOST_PULLS: usize = 16;
 /// For the engine to prove that nothing is left.
@@ -56,7 +55,10 @@ pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
     raise_descriptor_limit();
     let prepared = prepare(settings);
-    match prepared.and_then(|(launched, runtime)| runtime.block_on(run(settings, launched))) {
+    let ended = prepared.and_then(|Prepared { launched, executions, runtime }| {
+        runtime.block_on(run(settings, launched, executions))
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("oncebox: {why}");
@@ -75,10 +77,18 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Runtime), String> {
+/// What has to be there before the process gives up its privileges, and what it gets behind that.
+struct Prepared {
+    launched: Option<Launched>,
+    executions: Place,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn prepare(settings: &Settings) -> Result<Prepared, String> {
     let owner = settings.user.as_ref().map(privileges::ids).transpose()?;
     let needed = settings.engine != EngineChoice::Docker;
     let launched = needed.then(|| Launched::now(settings, owner));
+    let executions = executions::place(settings, owner)?;
     if let Some(user) = &settings.user {
         privileges::become_user(user)?;
     }
@@ -86,15 +96,20 @@ fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Run
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    Ok((launched, runtime.map_err(|e| format!("no threads: {e}"))?))
+    let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
+    Ok(Prepared { launched, executions, runtime })
 }
 
-async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
+async fn run(
+    settings: &Settings,
+    launched: Option<Launched>,
+    executions: Place,
+) -> Result<(), String> {
     let reloads = settings.access.keys_file.is_some();
     let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
-    let built = signals
-        .force
-        .run_until_cancelled(async { Application::build(settings, launched, &signals.stop).await });
+    let built = signals.force.run_until_cancelled(async {
+        Application::build(settings, launched, executions, &signals.stop).await
+    });
     let application = match built.await {
         None => return Err("stopped by force".into()),
         // There was nothing yet that could be stopped.
@@ -162,17 +177,20 @@ pub enum StartError {
     Registries(String),
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    #[error("{0}")]
+    Executions(String),
 }
 
 impl Application {
-    /// Chooses the engine, proves it with a canary, and listens. `launched` is what was started
-    /// before the process had threads.
+    /// Chooses the engine, proves it with a canary, goes on with the executions that are kept, and
+    /// listens. `launched` is what was started before the process had threads.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn build(
         settings: &Settings,
         launched: Option<Launched>,
+        executions: Place,
         stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let access = Arc::new(Access::open(&settings.access)?);
@@ -180,9 +198,13 @@ impl Application {
         telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
+        let store = executions::store(settings, executions).map_err(StartError::Executions)?;
         let chosen = choose::choose(settings, launched, stop).await?;
         let engine = chosen.engine.clone();
-        let assembled = Self::assemble(settings, access, listener, chosen);
+        let opened = executions::open(settings, store, Arc::clone(&chosen.executor)).await;
+        let assembled = opened
+            .map_err(StartError::Executions)
+            .and_then(|executions| Self::assemble(settings, access, listener, chosen, executions));
         if assembled.is_err() {
             engine.close().await;
         }
@@ -194,6 +216,7 @@ impl Application {
         access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
+        executions: Arc<Executions>,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
@@ -205,6 +228,7 @@ impl Application {
         let door = web::Data::new(Door {
             access,
             executor: chosen.executor,
+            executions,
             readiness: Readiness {
                 engine: chosen.engine.name().to_string(),
                 reason: chosen.reason,
@@ -217,33 +241,8 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let (shared, counted) = (door.clone(), door.clone());
         let origins = settings.access.origins.clone();
-        let server = HttpServer::new(move || {
-            App::new()
-                // The last one is passed first: the id, browsers' questions, then who it is.
-                .wrap(from_fn(access::middleware))
-                .wrap(access::browsers(origins.as_ref()))
-                .wrap(from_fn(api::middleware))
-                .wrap(from_fn(api::measure))
-                .app_data(shared.clone())
-                .configure(api::routes)
-        })
-        .workers(available_parallelism().map_or(1, NonZero::get))
-        // A large answer is several writes; none of them waits for the one before to be confirmed.
-        .tcp_nodelay(true)
-        .on_connect(move |_, connection| {
-            connection.insert(counted.executor.metrics().http().connection());
-        })
-        .disable_signals()
-        .client_request_timeout(HEAD_DEADLINE)
-        .keep_alive(KEEP_ALIVE)
-        // A client that leaves drops its handler, and that kills its container.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(LAST_ANSWERS.as_secs())
-        .listen(listener)
-        .map_err(failed)?
-        .run();
+        let server = api::serve(listener, door.clone(), settings.http, origins).map_err(failed)?;
         let drain_timeout = settings.drain_timeout;
         Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
     }
@@ -285,6 +284,9 @@ impl Application {
             drain(&door, drain_timeout).await;
             handle.stop(true).await;
             door.executor.pool().close().await;
+            if timeout(CLOSE, door.executions.finish()).await.is_err() {
+                warn!("the execution store did not close within {} s", CLOSE.as_secs());
+            }
             if timeout(CLOSE, engine.close()).await.is_err() {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
@@ -298,17 +300,25 @@ impl Application {
     }
 }
 
-/// Lets those inside finish, and cancels them at the deadline.
+/// Lets those inside finish, and what runs in the background, and cancels them at the deadline.
 async fn drain(door: &Door, deadline: Duration) {
     door.inside.close();
+    // First, so that none is written down that would be sent away at once.
+    door.executions.close();
     door.executor.close();
-    if timeout(deadline, door.inside.wait()).await.is_ok() {
+    let gone = async || {
+        door.inside.wait().await;
+        door.executions.idle().await;
+    };
+    if timeout(deadline, gone()).await.is_ok() {
         return;
     }
-    warn!("cancelling {} executions that are still running", door.inside.len());
+    let left = || door.inside.len() + door.executions.running();
+    warn!("cancelling {} requests and executions that still go on", left());
     door.cancel.cancel();
-    if timeout(LAST_ANSWERS, door.inside.wait()).await.is_err() {
-        error!("{} executions did not end when cancelled", door.inside.len());
+    door.executions.stop();
+    if timeout(LAST_ANSWERS, gone()).await.is_err() {
+        error!("{} requests and executions did not end when cancelled", left());
     }
 }
 
@@ -316,6 +326,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |error| StartError::Listen { address, error };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // A burst of connections waits here; what does not fit tries again only after a second.
+    listen_again(&listener, BACKLOG).map_err(|e| failed(e.into()))?;
     Ok(listener)
 }
 

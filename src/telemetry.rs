@@ -34,7 +34,8 @@ where
 {
     // The crates below us say at most what is wrong.
     let others = level.min(Level::WARN);
-    let filter = EnvFilter::new(format!("{others},oncebox={level}"));
+    // What HTTP's says of what is no HTTP would be a line of an error's for anybody's typing error.
+    let filter = EnvFilter::new(format!("{others},actix_http=off,oncebox={level}"));
     let all = tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_target(false);
     match format {
         LogFormat::Text => all.with_ansi(color).finish().into(),

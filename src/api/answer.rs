@@ -171,7 +171,7 @@ impl Answer {
 
     /// Bytes of the document. Texts take an eighth more than they are long, which is more than line
     /// ends need; one with more to escape makes the room grow.
-    fn room(&self) -> usize {
+    pub(super) fn room(&self) -> usize {
         let text = |text: &str| text.len() + text.len() / 8;
         let base64 = |Base64(bytes): &Base64| bytes.len().div_ceil(3) * 4;
         let file = |file: &File| match file {

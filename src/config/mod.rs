@@ -3,6 +3,8 @@
 
 mod access;
 mod error;
+mod executions;
+mod http;
 mod images;
 mod keys;
 mod layers;
@@ -15,6 +17,8 @@ use std::time::Duration;
 
 pub(crate) use access::keys_file;
 pub use error::{Origin, SettingsError};
+pub use executions::ExecutionSettings;
+pub use http::{HttpSettings, Timeouts};
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
@@ -50,9 +54,11 @@ pub struct Settings {
     pub images: ImageSettings,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
+    pub executions: ExecutionSettings,
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
+    pub http: HttpSettings,
     pub drain_timeout: Duration,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
@@ -121,12 +127,14 @@ impl Settings {
             images,
             pools,
             admission,
+            executions: executions::executions(&values)?,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;
                 usize::try_from(bytes)
                     .map_err(|_| "that is more than this machine can address".into())
             })?,
+            http: http::http(&values)?,
             drain_timeout: values.need("drain_timeout", seconds)?,
             log_level: values.need("log_level", |text| {
                 text.parse().map_err(|_| "write error, warn, info, debug or trace".into())

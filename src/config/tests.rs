@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
@@ -69,6 +70,7 @@ fn every_setting_reaches_its_place() {
          USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
          MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
          TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
+         MAX_CONNECTIONS=7\nHEAD_TIMEOUT=1\nBODY_TIMEOUT=2\nWRITE_TIMEOUT=3\nIDLE_TIMEOUT=4.5\n\
          MAX_CONCURRENT=9\nPOOL_SIZE=2\nCUSTOM_POOLS=a:x=3,b:1\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
          LOG_FORMAT=json\nCUSTOM_IMAGE_REGISTRY=registry.example:5000/mirror\n\
          CUSTOM_IMAGE_PULL_TIMEOUT=60.5\nCUSTOM_IMAGE_PULL_RETRIES=0\nREQUIRE_PINNED=digest\n\
@@ -77,7 +79,8 @@ fn every_setting_reaches_its_place() {
          ALLOWED_IMAGES=python:3.*,own.example:5000/**\nDOCKER_CONFIG=/nonexistent/docker\n\
          RATE_LIMIT=600/m\nTRUSTED_PROXIES=10.1.2.3/16, 2001:db8::1\n\
          CORS_ORIGINS=https://a.example,http://localhost:3000\n\
-         IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g",
+         IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g\n\
+         EXECUTION_STORE=/nonexistent/file\nRESULT_TTL=1.5\nRESULT_STORE_SIZE=2m\nMAX_BACKGROUND=3",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
     .expect("valid");
@@ -109,6 +112,9 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "TRUSTED_PROXIES=proxy.example", ""),
         ("", "CORS_ORIGINS=a.example", ""),
         ("", "MAX_CONCURRENT=33", ""),
+        ("", "MAX_CONNECTIONS=0", ""),
+        ("", "HEAD_TIMEOUT=0", ""),
+        ("", "IDLE_TIMEOUT=soon", ""),
         ("", "POOL_SIZE=-1", ""),
         ("", "POOL_SIZE=100000", ""),
         ("", "CUSTOM_POOLS=a", ""),
@@ -134,6 +140,15 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "REGISTRY_AUTH_FILE=/nonexistent/auth.json", ""),
         ("", "REGISTRY_AUTH_FILE=/proc", ""),
         ("", "DOCKER_CONFIG=/proc/self/status", ""),
+        ("", "EXECUTION_STORE=executions", ""),
+        ("", "EXECUTION_STORE=/proc", ""),
+        ("", "RESULT_TTL=0", ""),
+        ("", "RESULT_STORE_SIZE=0", ""),
+        ("", "MAX_BACKGROUND=0", ""),
+        ("", "WEBHOOK_HOSTS=example.org", ""),
+        ("", "WEBHOOK_HOSTS=https://example.org", ""),
+        ("", "WEBHOOK_SECRET_FILE=/nonexistent/secret", ""),
+        ("", "WEBHOOK_SECRET_FILE=/proc/self/status", ""),
         ("", "IMAGE_STORE=images", ""),
         ("", "IMAGE_STORE_SIZE=lots", ""),
         ("", "MAX_IMAGE_SIZE=0", ""),
@@ -243,6 +258,28 @@ fn authorities_and_credentials_are_files() {
     assert_eq!(images.authorities, pem.as_bytes());
     assert_eq!(images.credentials.auth_file, Some(auth));
     assert_eq!(images.client().authorities, pem.as_bytes());
+}
+
+#[test]
+fn webhooks_are_listed_and_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("secret");
+    let with_mode = |mode| {
+        fs::write(&path, format!("whsec_{}\n", "A".repeat(32))).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        let environment =
+            format!("WEBHOOK_HOSTS=a.example, *.b.example\nWEBHOOK_SECRET_FILE={}", path.display());
+        load("", &environment, "")
+    };
+    let webhooks = with_mode(0o600).expect("valid").executions.background.webhooks;
+    let webhooks = webhooks.expect("some");
+    assert_eq!(
+        webhooks.hosts,
+        ["a.example", "*.b.example"].map(|host| host.parse().expect("valid"))
+    );
+    assert!(!format!("{webhooks:?}").contains("AAA"));
+    let readable = with_mode(0o604).expect_err("refused").to_string();
+    assert!(readable.contains("anybody may read") && !readable.contains("AAA"), "{readable}");
 }
 
 #[test]

@@ -18,7 +18,15 @@ use crate::api::Code::{self, *};
 const PROBLEM: &str = "application/problem+json";
 
 /// With every request.
-const ANY: &[Code] = &[OriginNotAllowed, UriTooLong, HeadersTooLarge, InternalError];
+const ANY: &[Code] = &[
+    MalformedRequest,
+    OriginNotAllowed,
+    RequestTimeout,
+    UriTooLong,
+    HeadersTooLarge,
+    InternalError,
+    TooManyConnections,
+];
 /// Where an API key may be needed.
 const ACCESS: &[Code] = &[ConflictingCredentials, Unauthorized, ScopeMissing, RateLimited];
 /// Where a body is read.
@@ -27,7 +35,6 @@ pub(super) const BODY: &[Code] = &[
     BrokenBody,
     InvalidRequest,
     UnknownField,
-    RequestTimeout,
     BodyTooLarge,
     UnsupportedMediaType,
     Draining,
