@@ -22,6 +22,7 @@ use crate::registry::{PullPolicy, Reference};
 /// `None`; JSON's `null` is refused, so that nothing is accepted and ignored.
 #[derive(Debug, Default, Deserialize, ToSchema)]
 #[schema(
+    as = ExecutionRequest,
     description = "One script and how to run it. A field that is not listed is refused, and so is `null`."
 )]
 #[serde(deny_unknown_fields, default)]
@@ -72,8 +73,10 @@ pub struct ExecuteRequest {
     #[schema(schema_with = schema::output_limit, required = false)]
     pub output_limit: Option<Size>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::retry_on_interrupt, required = false)]
     pub retry_on_interrupt: Option<bool>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::webhook, required = false)]
     pub webhook: Option<String>,
 }
 

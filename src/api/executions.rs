@@ -1,7 +1,7 @@
 //! `POST` and `GET /executions`, `GET` and `DELETE /executions/{id}`, its events.
 
 mod accept;
-mod document;
+pub(super) mod document;
 mod keyed;
 mod report;
 
@@ -31,8 +31,8 @@ pub use report::Reports;
 /// For one that is cancelled to end, so that the answer can say how.
 const ENDING: Duration = Duration::from_secs(2);
 /// Executions on a page.
-const USUAL_PAGE: usize = 50;
-const LARGEST_PAGE: usize = 500;
+pub(super) const USUAL_PAGE: usize = 50;
+pub(super) const LARGEST_PAGE: usize = 500;
 /// Where the id stands in an address.
 const PREFIX: &str = "/executions/";
 

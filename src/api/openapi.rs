@@ -4,7 +4,6 @@
 mod examples;
 pub(super) mod fields;
 mod form;
-mod future;
 mod operation;
 mod operations;
 mod parameters;

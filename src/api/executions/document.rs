@@ -3,8 +3,11 @@
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
 use crate::api::answer::Answer;
+use crate::api::openapi::fields as schema;
+use crate::api::problem::Document;
 use crate::api::{Problem, RequestId};
 use crate::execution::Failure;
 use crate::execution::background::{Found, Now};
@@ -12,32 +15,43 @@ use crate::execution::outcome::Outcome;
 use crate::execution::store::kept::Head;
 
 /// One execution. Times are as in RFC 3339.
-#[derive(Serialize)]
-pub(super) struct ExecutionDocument {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Execution)]
+pub(in crate::api) struct ExecutionDocument {
+    /// UUIDv7 (RFC 9562).
+    #[schema(format = Uuid)]
     id: String,
-    /// `queued`, `running`, `ended`, `failed`, `interrupted` or `cancelled`.
+    #[schema(schema_with = schema::state)]
     state: &'static str,
     /// Of one that is queued: 1 is the next to be served; `null` while its image is looked for.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<usize>, minimum = 1)]
     position: Option<Option<usize>>,
+    #[schema(format = DateTime)]
     created: String,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, value_type = String, required = false)]
     started: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(format = DateTime, value_type = String, required = false)]
     ended: Option<String>,
     /// The answer of `POST /execute`, of one that has ended.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Answer, required = false)]
     result: Option<Answer>,
     /// Of one that has failed or was interrupted.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "problem")]
+    #[schema(value_type = Document, required = false)]
     problem: Option<(Problem, RequestId)>,
 }
 
 /// The body of `GET /executions`.
-#[derive(Serialize)]
-pub(super) struct Page {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Executions)]
+pub(in crate::api) struct Page {
     pub(super) executions: Vec<ExecutionDocument>,
-    /// What to give as `after` for those that follow.
+    /// What to give as `after` for those that follow; `null` at the end.
+    #[schema(required = true, format = Uuid)]
     pub(super) next: Option<String>,
 }
 

@@ -108,6 +108,20 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
                 "1000000 s is more than the ceiling of 300 s, MAX_TIMEOUT",
             ),
         ),
+        (
+            ("createExecution", "hello", "The least there is to say"),
+            Some(json!({"script": "echo hello"})),
+            202,
+            json!({"id": ID, "state": "queued", "position": 1, "created": CREATED}),
+        ),
+        (("getExecution", "ended", "One that is over"), None, 200, ended()),
+        (("cancelExecution", "over", "One that is over stays as it is"), None, 200, ended()),
+        (
+            ("listExecutions", "one", "After one that is over"),
+            None,
+            200,
+            json!({"executions": [execution()], "next": null}),
+        ),
         (("listLanguages", "all", "All of them"), None, 200, languages),
         (
             ("pullImage", "pull", "An image with a tag"),
@@ -146,6 +160,8 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
     ]
 }
 
+const ID: &str = "01936f5e-7a3c-7c4e-9d1b-2f6a8b0c4d5e";
+const CREATED: &str = "2026-02-03T04:05:06.007Z";
 const DIGEST: &str = "sha256:b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c";
 
 fn image() -> Value {
@@ -175,10 +191,27 @@ fn details() -> Value {
     over(image(), &more)
 }
 
+/// One that is over, without its result.
+fn execution() -> Value {
+    json!({
+        "id": ID,
+        "state": "ended",
+        "created": CREATED,
+        "started": "2026-02-03T04:05:06.008Z",
+        "ended": "2026-02-03T04:05:06.009Z",
+    })
+}
+
+/// The same with its result.
+fn ended() -> Value {
+    let result = answer(&json!({"stdout": "hello\n", "stdout_bytes": 6}));
+    over(execution(), &json!({"result": result}))
+}
+
 /// The answer to a script that printed nothing, with what is different.
 fn answer(different: &Value) -> Value {
     let answer = json!({
-        "id": "01936f5e-7a3c-7c4e-9d1b-2f6a8b0c4d5e",
+        "id": ID,
         "status": "completed",
         "success": true,
         "exit_code": 0,
@@ -208,7 +241,7 @@ fn problem(title: &str, status: u16, code: &str, field: Option<&str>, detail: &s
         "status": status,
         "code": code,
         "detail": detail,
-        "request_id": "01936f5e-7a3c-7c4e-9d1b-2f6a8b0c4d5e",
+        "request_id": ID,
         "success": false,
         "error": detail,
     });

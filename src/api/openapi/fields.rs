@@ -186,6 +186,27 @@ fn written(plain: Object, units: &str, pattern: &str, example: Value) -> OneOfBu
         .item(string(units).pattern(Some(pattern)).examples([example]).build())
 }
 
+pub fn retry_on_interrupt() -> Object {
+    let what = "Run it again when the service ended before it did; otherwise it is `interrupted`.";
+    ObjectBuilder::new().schema_type(Type::Boolean).description(Some(what)).build()
+}
+
+pub fn webhook() -> Object {
+    string(
+        "An address of a host among the operator's `WEBHOOK_HOSTS`: the document is sent there when \
+         the execution is over.",
+    )
+    .build()
+}
+
+pub fn state() -> Object {
+    words(
+        "`queued`; `running`; `ended` with a `result`; `failed` with a `problem`; `interrupted`, when \
+         the service ended before it did; `cancelled` before it ran.",
+        ["queued", "running", "ended", "failed", "interrupted", "cancelled"],
+    )
+}
+
 pub fn status() -> Object {
     words(
         "How it ended: `completed` it exited, with any code; `signaled`; `timed_out`; \

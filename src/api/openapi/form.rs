@@ -5,6 +5,7 @@ use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder};
 use utoipa::openapi::{Content, KnownFormat, ObjectBuilder, RefOr, Schema, SchemaFormat, Type};
 
 use super::parameters::string;
+use super::schemas::BEYOND;
 use crate::api::dto::ExecuteRequest;
 
 /// Parts that may come more than once.
@@ -18,7 +19,7 @@ const LISTS: [(&str, &str); 4] = [
 const BINARY: [&str; 2] = ["script", "stdin"];
 
 /// Parts of the same names as the JSON fields.
-pub(super) fn content() -> Content {
+pub(super) fn content(beyond: bool) -> Content {
     let form = ObjectBuilder::new()
         .schema_type(Type::Object)
         .description(Some(
@@ -28,18 +29,20 @@ pub(super) fn content() -> Content {
     let RefOr::T(Schema::Object(json)) = ExecuteRequest::schema() else {
         return Content::default();
     };
-    let form = json.properties.into_keys().fold(form, |form, name| {
-        let list = LISTS.iter().find(|(list, _)| *list == name);
-        match list {
-            Some((_, about)) => {
-                let item = if name == "files" { binary() } else { string() };
-                let items = ArrayBuilder::new().items(item.build()).description(Some(*about));
-                form.property(name, items.build())
+    let names = json.properties.into_keys();
+    let form =
+        names.filter(|name| beyond || !BEYOND.contains(&&**name)).fold(form, |form, name| {
+            let list = LISTS.iter().find(|(list, _)| *list == name);
+            match list {
+                Some((_, about)) => {
+                    let item = if name == "files" { binary() } else { string() };
+                    let items = ArrayBuilder::new().items(item.build()).description(Some(*about));
+                    form.property(name, items.build())
+                }
+                None if BINARY.contains(&&*name) => form.property(name, binary().build()),
+                None => form.property(name, string().build()),
             }
-            None if BINARY.contains(&&*name) => form.property(name, binary().build()),
-            None => form.property(name, string().build()),
-        }
-    });
+        });
     Content::new(Some(Schema::from(form.build())))
 }
 

@@ -32,6 +32,8 @@ pub(super) struct Operation {
     pub(super) answers: Vec<(u16, Response)>,
     /// What an API key must allow; everyone may do what needs nothing.
     pub(super) scope: Option<&'static str>,
+    /// Its head can be asked for alone.
+    pub(super) head: bool,
     /// What can be wrong, beside what can be wrong with every request.
     pub(super) refusals: Vec<Code>,
 }
@@ -49,6 +51,7 @@ impl Operation {
             body: None,
             answers: Vec::new(),
             scope: None,
+            head: true,
             refusals: Vec::new(),
         }
     }
@@ -59,6 +62,10 @@ impl Operation {
 
     pub(super) fn description(self, description: &'static str) -> Self {
         Self { description, ..self }
+    }
+
+    pub(super) fn without_head(self) -> Self {
+        Self { head: false, ..self }
     }
 
     pub(super) fn needs(self, scope: &'static str) -> Self {
@@ -168,7 +175,7 @@ fn parameter(operation: OperationBuilder, parameter: RefOr<Parameter>) -> Operat
 pub(super) fn paths(operations: Vec<Operation>) -> Paths {
     let mut paths = Paths::new();
     for operation in operations {
-        if operation.method == HttpMethod::Get {
+        if operation.method == HttpMethod::Get && operation.head {
             paths.add_path_operation(operation.path, vec![HttpMethod::Head], operation.head());
         }
         let method = operation.method.clone();

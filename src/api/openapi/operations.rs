@@ -10,6 +10,7 @@ use super::parameters::{path, query, reference, string};
 use super::refusals::{BODY, IMAGE, RUN, SCRIPT, STORE};
 use super::{fields, form};
 use crate::api::Code::*;
+use crate::api::executions::{LARGEST_PAGE, USUAL_PAGE};
 use crate::telemetry::metrics::CONTENT_TYPE;
 
 const RUN_EVENTS: &str = "`started` (`EventStarted`), `stdout` and `stderr` (`EventOutput`) in the \
@@ -39,7 +40,7 @@ fn scripts() -> Vec<Operation> {
             )
             .needs("execute")
             .takes(reference("Idempotency-Key"))
-            .body([(JSON, of("ExecuteRequest")), (FORM, form::content())])
+            .body([(JSON, of("ExecuteRequest")), (FORM, form::content(false))])
             .answers_with(200, ran, [(JSON, of("Answer")), (EVENTS, text(RUN_EVENTS))])
             .refuses(BODY)
             .refuses(SCRIPT)
@@ -72,11 +73,11 @@ fn executions() -> Vec<Operation> {
             .about("executions", "Run a script in the background")
             .needs("execute")
             .takes(reference("Idempotency-Key"))
-            .body([(JSON, of("ExecutionRequest")), (FORM, form::content())])
+            .body([(JSON, of("ExecutionRequest")), (FORM, form::content(true))])
             .answers_with(202, accepted, [(JSON, of("Execution"))])
             .refuses(BODY)
             .refuses(SCRIPT)
-            .refuses(&[WebhookNotAllowed, QueueFull]),
+            .refuses(&[WebhookNotAllowed]),
         Operation::new(Get, "/executions", "listExecutions")
             .about("executions", "One's own executions, the newest first")
             .needs("execute")
@@ -86,8 +87,8 @@ fn executions() -> Vec<Operation> {
                 ObjectBuilder::new()
                     .schema_type(Type::Integer)
                     .minimum(Some(1))
-                    .maximum(Some(100))
-                    .default(Some(50.into())),
+                    .maximum(Some(LARGEST_PAGE as u64))
+                    .default(Some(USUAL_PAGE.into())),
             ))
             .takes(query("after", "`next` of the page before.", uuid()))
             .answers(200, "A page of them.", JSON, of("Executions"))
@@ -105,6 +106,7 @@ fn executions() -> Vec<Operation> {
             .about("executions", "Follow an execution")
             .description("From its beginning, or from after `Last-Event-ID`; then as it happens.")
             .needs("execute")
+            .without_head()
             .takes(id())
             .takes(reference("Last-Event-ID"))
             .answers(200, "Its events.", EVENTS, text(RUN_EVENTS))

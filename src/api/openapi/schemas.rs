@@ -6,15 +6,19 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::{ComponentsBuilder, RefOr, Schema};
 
-use super::future::{Event, Execution, Executions, asynchronous};
 use crate::api::answer::Answer;
 use crate::api::dto::{ExecuteRequest, PullRequest, RequestFile};
+use crate::api::executions::document::Page;
+use crate::api::follow::{Output, Started};
 use crate::api::images::document::{
     DetailsDocument, Images, ProgressDocument, PulledDocument, RemovedDocument,
 };
 use crate::api::languages::Languages;
 use crate::api::problem::Document;
 use crate::api::system::{Health, Ready};
+
+/// Fields of an execution that outlives its request, which `POST /execute` refuses.
+pub(super) const BEYOND: [&str; 2] = ["retry_on_interrupt", "webhook"];
 
 type Schemas = BTreeMap<String, RefOr<Schema>>;
 
@@ -25,9 +29,9 @@ pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
         with::<RequestFile>,
         with::<Answer>,
         with::<Document>,
-        with::<Event>,
-        with::<Execution>,
-        with::<Executions>,
+        with::<Started>,
+        with::<Output>,
+        with::<Page>,
         with::<Languages>,
         with::<Images>,
         with::<DetailsDocument>,
@@ -40,8 +44,11 @@ pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
     ] {
         with(&mut schemas);
     }
-    if let Some(request) = schemas.get("ExecuteRequest").cloned() {
-        schemas.insert("ExecutionRequest".into(), asynchronous(request));
+    if let Some(RefOr::T(Schema::Object(mut request))) = schemas.get("ExecutionRequest").cloned() {
+        for beyond in BEYOND {
+            request.properties.remove(beyond);
+        }
+        schemas.insert("ExecuteRequest".into(), request.into());
     }
     for (name, one, other) in [
         ("ExecuteRequest", "script", "script_base64"),

@@ -44,7 +44,6 @@ fn no_request_breaks_what_is_described(engine: Engine) {
         // for an image that there is not.
         .args(["--exclude-checks", "positive_data_acceptance"])
         .args(["--continue-on-failure", "--no-color", "--warnings", "off"])
-        .args(NOT_YET.iter().flat_map(|path| ["--exclude-path", path]))
         .env("PYTHONPATH", &packages)
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .current_dir(store.path())
@@ -59,9 +58,6 @@ fn no_request_breaks_what_is_described(engine: Engine) {
     let errors = String::from_utf8_lossy(&run.stderr);
     assert!(run.status.success(), "{}\n{said}\n{errors}\n{}", run.status, service.last_words());
 }
-
-/// Described before they are there.
-const NOT_YET: [&str; 3] = ["/executions", "/executions/{id}", "/executions/{id}/events"];
 
 mod native {
     on_both_engines! { @tests Native, together, no_request_breaks_what_is_described }
