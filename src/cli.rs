@@ -1,7 +1,12 @@
 //! Arguments to subcommand to exit code.
 
+mod columns;
 mod image;
+mod key;
+mod languages;
+mod run;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
@@ -31,10 +36,19 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let (name, matches) = matches.subcommand().unwrap_or(("serve", &matches));
-    let flags = flags(innermost(matches));
+    if name == "key" {
+        return key::run(matches);
+    }
+    if name == "languages" {
+        return languages::run(matches);
+    }
+    let mut flags = flags(innermost(matches));
+    // There they are the script's own, and no settings.
+    let limits = if name == "run" { run::own_limits(&mut flags) } else { BTreeMap::new() };
     match Settings::load(&flags, |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
         Ok(settings) if name == "image" => image::run(&settings, matches),
+        Ok(settings) if name == "run" => run::run(&settings, &limits, matches),
         Ok(settings) => startup::serve(&settings),
         Err(e) => {
             eprintln!("oncebox: {e}");
@@ -54,10 +68,18 @@ fn command() -> Command {
         .arg(file_arg())
         .args(KEYS.iter().map(arg))
         .subcommand(Command::new("serve").about("Serve HTTP; what happens without a subcommand"))
+        .subcommand(run::command(setting))
+        .subcommand(languages::command())
         .subcommand(image::command())
+        .subcommand(key::command())
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
         )
+}
+
+/// The argument of a setting, by its name.
+fn setting(name: &str) -> Option<Arg> {
+    KEYS.iter().find(|key| key.name == name).map(arg)
 }
 
 fn file_arg() -> Arg {

@@ -22,8 +22,9 @@
 //!
 //! # One request, in one pass
 //!
-//! 1. `api::execute` counts the request in, reads its body under a cap and a deadline, and turns
-//!    JSON (`api::dto`) or a form (`api::multipart`) into a valid
+//! 1. [`api::access`] asks who it is and how often he has come, before a byte of the body is read;
+//!    `api::execute` counts the request in, reads its body under a cap and a deadline, and turns JSON
+//!    (`api::dto`) or a form (`api::multipart`) into a valid
 //!    [`Execution`](execution::request::Execution); past that there are no bare strings.
 //! 2. [`execution::limits`] holds what is asked for against the operator's ceilings. Too much is a
 //!    [`Rejection`](execution::Rejection); nothing is clamped.

@@ -5,27 +5,27 @@ mod executions;
 pub(crate) mod images;
 mod launch;
 mod offline;
+mod once;
 pub(crate) mod privileges;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
+use rustix::net::listen as listen_again;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
+use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
@@ -36,15 +36,14 @@ use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
 pub(crate) use choose::{try_docker, try_native};
-pub use launch::Launched;
+pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
+pub(crate) use once::{Once, Witness};
 
-/// For a request's head to arrive.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// For an idle connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// For cancelled executions to answer, and for the HTTP workers to stop.
+/// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Clients that may wait for pulls at once.
 const MOST_PULLS: usize = 16;
 /// For the engine to prove that nothing is left.
@@ -106,10 +105,16 @@ async fn run(
     launched: Option<Launched>,
     executions: Place,
 ) -> Result<(), String> {
-    let signals = Signals::of_this_process().map_err(|e| format!("no signals: {e}"))?;
-    let application = tokio::select! {
-        built = Application::build(settings, launched, executions) => built.map_err(|e| e.to_string())?,
-        () = signals.stop.cancelled() => return Ok(()),
+    let reloads = settings.access.keys_file.is_some();
+    let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
+    let built = signals.force.run_until_cancelled(async {
+        Application::build(settings, launched, executions, &signals.stop).await
+    });
+    let application = match built.await {
+        None => return Err("stopped by force".into()),
+        // There was nothing yet that could be stopped.
+        Some(Err(_)) if signals.stop.is_cancelled() => return Ok(()),
+        Some(built) => built.map_err(|e| e.to_string())?,
     };
     application.run_until_stopped(&signals).await
 }
@@ -119,14 +124,25 @@ async fn run(
 pub struct Signals {
     pub stop: CancellationToken,
     pub force: CancellationToken,
+    /// Has the API keys read again.
+    pub reload: Arc<Notify>,
 }
 
 impl Signals {
-    /// SIGTERM and SIGINT: the first stops, the second forces.
-    fn of_this_process() -> io::Result<Self> {
+    /// SIGTERM and SIGINT: the first stops, the second forces. SIGHUP is ours only where there is
+    /// something to reload; otherwise a service ends with its terminal, as any program.
+    fn of_this_process(reloads: bool) -> io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let signals = Self::default();
+        if reloads {
+            let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&signals.reload));
+            tokio::spawn(async move {
+                while hangup.recv().await.is_some() {
+                    reload.notify_one();
+                }
+            });
+        }
         let heard = signals.clone();
         tokio::spawn(async move {
             for token in [heard.stop, heard.force] {
@@ -159,6 +175,8 @@ pub enum StartError {
     Listen { address: SocketAddr, error: io::Error },
     #[error("{0}")]
     Registries(String),
+    #[error(transparent)]
+    Keys(#[from] KeyFileError),
     #[error("{0}")]
     Executions(String),
 }
@@ -173,17 +191,20 @@ impl Application {
         settings: &Settings,
         launched: Option<Launched>,
         executions: Place,
+        stop: &CancellationToken,
     ) -> Result<Self, StartError> {
+        let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
+        telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
         let store = executions::store(settings, executions).map_err(StartError::Executions)?;
-        let chosen = choose::choose(settings, launched).await?;
+        let chosen = choose::choose(settings, launched, stop).await?;
         let engine = chosen.engine.clone();
         let opened = executions::open(settings, store, Arc::clone(&chosen.executor)).await;
         let assembled = opened
             .map_err(StartError::Executions)
-            .and_then(|executions| Self::assemble(settings, listener, chosen, executions));
+            .and_then(|executions| Self::assemble(settings, access, listener, chosen, executions));
         if assembled.is_err() {
             engine.close().await;
         }
@@ -192,18 +213,20 @@ impl Application {
 
     fn assemble(
         settings: &Settings,
+        access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
         executions: Arc<Executions>,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
-        announce(settings, &chosen, address);
+        announce(settings, &access, &chosen, address);
         let pools = &settings.pools;
         let base = Floor { image: chosen.image.clone(), count: pools.size };
         let base = (pools.size > 0).then_some(base);
         chosen.executor.keep(base.into_iter().chain(pools.custom.iter().cloned()));
         let door = web::Data::new(Door {
+            access,
             executor: chosen.executor,
             executions,
             readiness: Readiness {
@@ -218,25 +241,8 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let shared = door.clone();
-        let server = HttpServer::new(move || {
-            App::new()
-                .wrap(from_fn(api::middleware))
-                .app_data(shared.clone())
-                .configure(api::routes)
-        })
-        .workers(available_parallelism().map_or(1, NonZero::get))
-        // A large answer is several writes; none of them waits for the one before to be confirmed.
-        .tcp_nodelay(true)
-        .disable_signals()
-        .client_request_timeout(HEAD_DEADLINE)
-        .keep_alive(KEEP_ALIVE)
-        // A client that leaves drops its handler, and that kills its container.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(LAST_ANSWERS.as_secs())
-        .listen(listener)
-        .map_err(failed)?
-        .run();
+        let origins = settings.access.origins.clone();
+        let server = api::serve(listener, door.clone(), settings.http, origins).map_err(failed)?;
         let drain_timeout = settings.drain_timeout;
         Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
     }
@@ -256,6 +262,9 @@ impl Application {
         let Self { server, engine, door, drain_timeout, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
+        let (access, reload) = (Arc::clone(&door.access), Arc::clone(&signals.reload));
+        let watch = tokio::spawn(async move { access.watch(reload).await });
+        let _watch = AbortOnDropHandle::new(watch);
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {
@@ -282,6 +291,7 @@ impl Application {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
             info!("stopped");
+            telemetry::flush().await;
         };
         tokio::select! {
             () = orderly => Ok(()),
@@ -316,11 +326,13 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |error| StartError::Listen { address, error };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // A burst of connections waits here; what does not fit tries again only after a second.
+    listen_again(&listener, BACKLOG).map_err(|e| failed(e.into()))?;
     Ok(listener)
 }
 
 /// The start-up log: what a newcomer needs to know, down to the line to try.
-fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
+fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: SocketAddr) {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let Limits { timeout, memory, cpu_millis, pids, tmp, output } = settings.ceilings.default;
     info!("engine {}: {}", chosen.engine.name(), telemetry::clean(&chosen.reason));
@@ -336,8 +348,18 @@ fn announce(settings: &Settings, chosen: &Chosen, address: SocketAddr) {
         settings.admission.max_concurrent
     );
     info!("listening on http://{address}");
+    let key = match access.keys() {
+        Some(count) => {
+            info!(count, "whoever has one of the API keys may come in");
+            "-H 'authorization: Bearer KEY' "
+        }
+        None => {
+            info!("whoever reaches this address may run scripts: there are no API keys");
+            ""
+        }
+    };
     info!(
-        "try: curl -s {address}/execute -H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
+        "try: curl -s {address}/execute {key}-H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
     );
 }
 

@@ -1,33 +1,67 @@
 //! Logs: one line per event, one name per thing, never a script's contents. Metrics are in
-//! [`metrics`].
+//! [`metrics`]; which trace a request belongs to, in [`Trace`].
 
 pub mod metrics;
+#[cfg(feature = "otel")]
+pub mod otel;
+mod trace;
 
 use std::any::Any;
 use std::io::IsTerminal;
 
-use tracing::Level;
+use tracing::dispatcher::set_global_default;
+use tracing::{Dispatch, Level};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+pub use trace::Trace;
 
 /// Longest text of others' in a log line, in characters.
 const MAX_TEXT: usize = 1000;
 
 /// Starts logging to stderr. Later calls change nothing.
 pub fn start(level: Level, format: LogFormat) {
+    let color = std::io::stderr().is_terminal();
+    // A second start happens only where tests share a process.
+    let _ = set_global_default(lines(level, format, color, std::io::stderr));
+}
+
+/// What makes a line of an event.
+pub(crate) fn lines<W>(level: Level, format: LogFormat, color: bool, to: W) -> Dispatch
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     // The crates below us say at most what is wrong.
     let others = level.min(Level::WARN);
-    let filter = EnvFilter::new(format!("{others},oncebox={level}"));
-    let lines = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false);
-    // A second start happens only where tests share a process.
-    let _ = match format {
-        LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).try_init(),
-        LogFormat::Json => lines.json().flatten_event(true).try_init(),
-    };
+    // What HTTP's says of what is no HTTP would be a line of an error's for anybody's typing error.
+    let filter = EnvFilter::new(format!("{others},actix_http=off,oncebox={level}"));
+    let all = tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_target(false);
+    match format {
+        LogFormat::Text => all.with_ansi(color).finish().into(),
+        LogFormat::Json => all.json().flatten_event(true).finish().into(),
+    }
+}
+
+/// Begins to send spans of executions to the collector that the environment names. It starts
+/// threads.
+pub fn export() {
+    #[cfg(feature = "otel")]
+    otel::start();
+}
+
+/// Sends the spans that wait, within a few seconds.
+pub async fn flush() {
+    #[cfg(feature = "otel")]
+    let _ = tokio::task::spawn_blocking(otel::stop).await;
+}
+
+/// Whether traces that begin here are sent anywhere.
+fn keeps_traces() -> bool {
+    #[cfg(feature = "otel")]
+    return otel::exports();
+    #[cfg(not(feature = "otel"))]
+    false
 }
 
 /// Text of others on its way into a log line: one line, and not endless.

@@ -7,7 +7,7 @@
 //! never entered, and the work is bounded whatever the pattern.
 
 /// The patterns of one job.
-pub(crate) struct Globs(Vec<Vec<Component>>);
+pub struct Globs(Vec<Vec<Component>>);
 
 enum Component {
     /// `**`
@@ -17,22 +17,25 @@ enum Component {
 
 /// How far each pattern has got on the way to one folder: pattern and component numbers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Place(Vec<(usize, usize)>);
+pub struct Place(Vec<(usize, usize)>);
 
 impl Place {
     /// Nothing beneath this folder can match.
-    pub(crate) fn is_dead_end(&self) -> bool {
+    #[must_use]
+    pub fn is_dead_end(&self) -> bool {
         self.0.is_empty()
     }
 }
 
 impl Globs {
-    pub(crate) fn new(patterns: &[Vec<u8>]) -> Self {
+    #[must_use]
+    pub fn new(patterns: &[Vec<u8>]) -> Self {
         Self(patterns.iter().map(|pattern| parse(pattern)).collect())
     }
 
     /// The place of the working directory itself.
-    pub(crate) fn start(&self) -> Place {
+    #[must_use]
+    pub fn start(&self) -> Place {
         let mut place = Place(Vec::new());
         for pattern in 0..self.0.len() {
             self.arrive(&mut place, pattern, 0);
@@ -42,7 +45,8 @@ impl Globs {
 
     /// Whether a name in the folder at `place` is matched, and the place of that name if it is a
     /// folder.
-    pub(crate) fn step(&self, place: &Place, name: &[u8]) -> (bool, Place) {
+    #[must_use]
+    pub fn step(&self, place: &Place, name: &[u8]) -> (bool, Place) {
         let mut matched = false;
         let mut next = Place(Vec::new());
         for &(pattern, at) in &place.0 {
@@ -61,6 +65,16 @@ impl Globs {
             }
         }
         (matched, next)
+    }
+
+    /// Whether a whole path is matched.
+    #[must_use]
+    pub fn matches(&self, path: &[u8]) -> bool {
+        let (mut matched, mut place) = (false, self.start());
+        for name in path.split(|byte| *byte == b'/') {
+            (matched, place) = self.step(&place, name);
+        }
+        matched
     }
 
     /// Adds a component to be matched next, and the one after it where it may stand for nothing.
@@ -176,13 +190,7 @@ mod tests {
     use super::*;
 
     fn matches(pattern: &str, path: &str) -> bool {
-        let globs = Globs::new(&[pattern.as_bytes().to_vec()]);
-        let mut place = globs.start();
-        let mut matched = false;
-        for name in path.split('/') {
-            (matched, place) = globs.step(&place, name.as_bytes());
-        }
-        matched
+        Globs::new(&[pattern.as_bytes().to_vec()]).matches(path.as_bytes())
     }
 
     #[test]

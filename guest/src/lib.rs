@@ -1,7 +1,7 @@
 //! The guest: PID 1 of every Oncebox container, on every engine.
 //!
-//! This library half is the wire format that the service and the guest share ([`wire`]); it needs
-//! nothing but `std`. The binary half (`main.rs`, feature `pid1`) is the guest itself.
+//! This library half is what the service and the guest share: the wire format ([`wire`]) and what
+//! patterns of result files mean ([`glob`]); it needs nothing but `std`. The binary half (`main.rs`, feature `pid1`) is the guest itself.
 //!
 //! One life of a guest:
 //!
@@ -21,6 +21,7 @@
 //! If its control stream closes at any time it kills everything and exits, so that a container
 //! never outlives the service that made it.
 
+pub mod glob;
 pub mod wire;
 
 /// The working directory of every script: request files live beneath it, and so does the script.

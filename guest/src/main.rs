@@ -4,7 +4,6 @@
 mod control;
 mod counters;
 mod end;
-mod glob;
 mod job;
 mod posture;
 mod prestart;

@@ -5,11 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 
+use oncebox_guest::glob::{Globs, Place};
 use oncebox_guest::wire::{CHUNK, Job, Report, SkipReason};
 
 use crate::control::Control;
 use crate::end::Fatal;
-use crate::glob::{Globs, Place};
 use crate::sys::{self, Open};
 
 /// How many folders deep files are looked for.

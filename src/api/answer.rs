@@ -1,26 +1,36 @@
 //! The answer of `POST /execute`: everything there is to say about a script that ran.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 use oncebox_guest::wire::SkipReason;
 use serde::{Serialize, Serializer};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
+use super::openapi::fields as schema;
 use crate::engine::ResultFile;
 use crate::execution::outcome::{LimitHit, Outcome};
 
 /// The JSON document. Times are in seconds, sizes in bytes.
-#[derive(Debug, Serialize)]
-pub(super) struct Answer {
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(
+    description = "What is to say about a script that ran. Times are in seconds, sizes in bytes."
+)]
+pub(crate) struct Answer {
     /// UUIDv7 (RFC 9562).
+    #[schema(format = Uuid)]
     id: String,
-    /// `completed`, `signaled`, `timed_out`, `out_of_memory` or `cancelled`.
+    #[schema(schema_with = schema::status)]
     status: &'static str,
     /// It exited by itself with code 0.
     success: bool,
     /// The exit code, or 128 + signal.
     exit_code: u16,
+    /// `SIGKILL` and the like; `null` where it exited.
+    #[schema(required = true)]
     signal: Option<String>,
     #[serde(flatten)]
     stdout: Stdout,
@@ -28,54 +38,77 @@ pub(super) struct Answer {
     stderr: Stderr,
     /// Bytes written, those past the cap included.
     stdout_bytes: u64,
+    /// As `stdout_bytes`.
     stderr_bytes: u64,
+    /// Output past `output_limit` was cut off; the script went on.
     stdout_truncated: bool,
+    /// As `stdout_truncated`.
     stderr_truncated: bool,
+    /// From the script's start to its end.
+    #[schema(minimum = 0)]
     execution_time: f64,
     /// One sentence where the script did not end by itself.
+    #[schema(required = true)]
     error: Option<String>,
+    /// What it ran in.
     image: String,
     /// `null` for the image `host`.
+    #[schema(required = true)]
     image_digest: Option<String>,
+    #[schema(schema_with = schema::limits_hit)]
     limits_hit: Vec<&'static str>,
     usage: Usage,
     timings: Timings,
+    /// What `outputs` asked for.
     files: Vec<File>,
 }
 
-#[derive(Debug, Serialize)]
+/// Text, or base64 where the bytes are not UTF-8.
+#[derive(Debug, Serialize, ToSchema)]
 enum Stdout {
     #[serde(rename = "stdout")]
     Text(String),
     #[serde(rename = "stdout_base64")]
-    Base64(Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
-#[derive(Debug, Serialize)]
+/// Text, or base64 where the bytes are not UTF-8.
+#[derive(Debug, Serialize, ToSchema)]
 enum Stderr {
     #[serde(rename = "stderr")]
     Text(String),
     #[serde(rename = "stderr_base64")]
-    Base64(Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
-/// `null` where the kernel has no such counter.
-#[derive(Debug, Serialize)]
+/// What it used; `null` where the kernel has no such counter.
+#[derive(Debug, Serialize, ToSchema)]
 struct Usage {
+    #[schema(required = true, minimum = 0)]
     cpu_time: Option<f64>,
+    #[schema(required = true)]
     max_memory_bytes: Option<u64>,
+    #[schema(required = true)]
     max_pids: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+/// Where the time went.
+#[derive(Debug, Serialize, ToSchema)]
 struct Timings {
+    /// Until it might run.
+    #[schema(minimum = 0)]
     queued: f64,
+    /// Until its container was ready.
+    #[schema(minimum = 0)]
     prepared: f64,
+    /// Until it had ended.
+    #[schema(minimum = 0)]
     ran: f64,
 }
 
 /// A file that matched one of `outputs`: with its content, or with the reason why not.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResultFile)]
 #[serde(untagged)]
 enum File {
     Kept {
@@ -87,24 +120,34 @@ enum File {
     },
     Skipped {
         path: String,
-        /// `not_regular`, `too_large`, `too_many` or `unreadable`.
+        #[schema(schema_with = schema::skipped)]
         skipped: &'static str,
     },
 }
 
-#[derive(Debug, Serialize)]
+/// Text, or base64 where the bytes are not UTF-8.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResultContent)]
 enum Content {
     #[serde(rename = "content")]
     Text(String),
     #[serde(rename = "content_base64")]
-    Base64(Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
 /// Any bytes; they become base64 only on their way into the document.
 #[derive(Debug)]
-struct Base64(Vec<u8>);
+pub(super) struct Base64<'a>(pub(super) Cow<'a, [u8]>);
 
-impl Serialize for Base64 {
+impl PartialSchema for Base64<'_> {
+    fn schema() -> RefOr<Schema> {
+        schema::base64().into()
+    }
+}
+
+impl ToSchema for Base64<'_> {}
+
+impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&Base64Display::new(&self.0, &STANDARD))
     }
@@ -120,7 +163,7 @@ impl Answer {
     ///
     /// # Errors
     /// None that is known: the document is made of texts and numbers.
-    pub(super) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
+    pub(crate) fn into_json(self) -> Result<Vec<u8>, serde_json::Error> {
         let mut json = Vec::with_capacity(self.room());
         serde_json::to_writer(&mut json, &self)?;
         Ok(json)
@@ -166,11 +209,11 @@ impl From<Outcome> for Answer {
             stdout: outcome
                 .stdout
                 .into_text()
-                .map_or_else(|bytes| Stdout::Base64(Base64(bytes)), Stdout::Text),
+                .map_or_else(|bytes| Stdout::Base64(Base64(bytes.into())), Stdout::Text),
             stderr: outcome
                 .stderr
                 .into_text()
-                .map_or_else(|bytes| Stderr::Base64(Base64(bytes)), Stderr::Text),
+                .map_or_else(|bytes| Stderr::Base64(Base64(bytes.into())), Stderr::Text),
             execution_time: seconds(outcome.execution_time),
             error: outcome.error,
             image: outcome.image,
@@ -197,7 +240,7 @@ fn file(ResultFile { path, content }: ResultFile) -> File {
             path,
             size: kept.bytes.len(),
             content: String::from_utf8(kept.bytes)
-                .map_or_else(|e| Content::Base64(Base64(e.into_bytes())), Content::Text),
+                .map_or_else(|e| Content::Base64(Base64(e.into_bytes().into())), Content::Text),
             executable: kept.executable,
         },
         Err(reason) => File::Skipped {

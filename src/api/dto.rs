@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use serde::Deserialize;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::code::Code;
 use super::fields::{
     Object, Pairs, given, given_base64, given_bytes, given_count, given_seconds, objects,
 };
+use super::openapi::fields as schema;
 use super::problem::Problem;
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
@@ -18,37 +20,56 @@ use crate::registry::{PullPolicy, Reference};
 
 /// What a request says, before it is held against the rules of each field. An absent field is
 /// `None`; JSON's `null` is refused, so that nothing is accepted and ignored.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(
+    description = "One script and how to run it. A field that is not listed is refused, and so is `null`."
+)]
 #[serde(deny_unknown_fields, default)]
 pub struct ExecuteRequest {
     #[serde(deserialize_with = "given_bytes")]
+    #[schema(schema_with = schema::script, required = false)]
     pub script: Option<Bytes>,
     #[serde(deserialize_with = "given_base64")]
+    #[schema(schema_with = schema::script_base64, required = false)]
     pub script_base64: Option<Bytes>,
     #[serde(deserialize_with = "given_bytes")]
+    #[schema(schema_with = schema::stdin, required = false)]
     pub stdin: Option<Bytes>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::image, required = false)]
     pub image: Option<String>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::pull_policy, required = false)]
     pub pull_policy: Option<String>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::language, required = false)]
     pub language: Option<String>,
+    #[schema(schema_with = schema::args, required = false)]
     pub args: Vec<String>,
+    #[schema(schema_with = schema::env, required = false)]
     pub env: Pairs,
     #[serde(deserialize_with = "objects")]
+    #[schema(schema_with = schema::files, required = false)]
     pub files: Vec<RequestFile>,
+    #[schema(schema_with = schema::outputs, required = false)]
     pub outputs: Vec<String>,
     #[serde(deserialize_with = "given_seconds")]
+    #[schema(schema_with = schema::timeout, required = false)]
     pub timeout: Option<Seconds>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::memory_limit, required = false)]
     pub memory_limit: Option<Size>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::cpu_limit, required = false)]
     pub cpu_limit: Option<Cpu>,
     #[serde(deserialize_with = "given_count")]
+    #[schema(schema_with = schema::pids_limit, required = false)]
     pub pids_limit: Option<u32>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::tmp_size, required = false)]
     pub tmp_size: Option<Size>,
     #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::output_limit, required = false)]
     pub output_limit: Option<Size>,
     #[serde(deserialize_with = "given")]
     pub retry_on_interrupt: Option<bool>,
@@ -80,13 +101,17 @@ impl Beyond {
 }
 
 /// One of `files`.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
+#[schema(description = "A file, with its content as text or in base64.")]
 #[serde(deny_unknown_fields)]
 pub struct RequestFile {
+    #[schema(schema_with = schema::path)]
     pub path: String,
     #[serde(default, deserialize_with = "given_bytes")]
+    #[schema(value_type = String, required = false)]
     pub content: Option<Bytes>,
     #[serde(default, deserialize_with = "given_base64")]
+    #[schema(schema_with = schema::base64, required = false)]
     pub content_base64: Option<Bytes>,
     #[serde(default)]
     pub executable: bool,
@@ -115,9 +140,11 @@ impl ExecuteRequest {
 }
 
 /// The body of `POST /images/pull`.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, ToSchema)]
+#[schema(description = "The image to pull.")]
 #[serde(deny_unknown_fields)]
 pub struct PullRequest {
+    #[schema(schema_with = schema::image)]
     image: String,
 }
 

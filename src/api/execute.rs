@@ -25,7 +25,7 @@ use crate::execution::live::Live;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
 use crate::execution::store::kept::AskedBy;
-use crate::telemetry::said;
+use crate::telemetry::{Trace, said};
 
 /// Runs one script, and answers when it has ended or with its events. Dropped when the client
 /// leaves, and the container is killed with it.
@@ -42,19 +42,17 @@ pub(super) async fn execute(
     let execution = asks.into_execution();
     let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
+    let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
+    let watched = Watched::begin(&door.executor, &execution, &caller, trace, request_id.clone());
     if events::wanted(&request) {
-        return follow(execution, caller, door, request_id, inside).await;
+        return follow(execution, caller, door, request_id, watched, inside).await;
     }
-    let watched = Watched::begin(execution.id, request_id.as_str().to_owned());
     match door.executor.run(execution, &caller, &(), &door.cancel).await {
         Ok(outcome) => {
-            watched.ended(&outcome);
+            watched.ended(&outcome).behind_the_answer();
             answer(outcome).await
         }
-        Err(failure) => {
-            watched.refused();
-            Err(told(failure).into())
-        }
+        Err(failure) => Err(watched.failed(told(failure))),
     }
 }
 
@@ -65,10 +63,10 @@ async fn follow(
     caller: Caller,
     door: web::Data<Door>,
     request_id: RequestId,
+    watched: Watched,
     inside: TaskTrackerToken,
 ) -> Result<HttpResponse, Problem> {
     let (id, live) = (execution.id, Arc::new(Live::default()));
-    let watched = Watched::begin(id, request_id.as_str().to_owned());
     let run = {
         let (door, live) = (door.clone(), Arc::clone(&live));
         async move {
@@ -76,16 +74,21 @@ async fn follow(
             let run = door.executor.run(execution, &caller, &*live, &door.cancel);
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let ended = ended.unwrap_or_else(|panic| Err(Failure::Internal(said(&*panic))));
-            match &ended {
-                Ok(outcome) => watched.ended(outcome),
-                Err(_) => watched.refused(),
-            }
-            live.end(Arc::new(ended.map_err(told)));
+            let ended = ended.map_err(told);
+            let line = match &ended {
+                Ok(outcome) => Some(watched.ended(outcome)),
+                Err(failure) => {
+                    watched.failed(failure.clone());
+                    None
+                }
+            };
+            live.end(Arc::new(ended));
+            drop(line);
         }
     };
     let run = AbortOnDropHandle::new(actix_web::rt::spawn(run));
     if let Some(Err(failure)) = begun(&live).await.as_deref() {
-        return Err(failure.clone().into());
+        return Err(Problem { logged: true, ..failure.clone().into() });
     }
     let follower = Follower::new(id, live, Resume::Start, door, request_id, run);
     Ok(events::response(follower.events()))

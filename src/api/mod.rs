@@ -1,9 +1,11 @@
 //! The door: translates HTTP, decides nothing about execution.
 
-mod access;
+pub mod access;
 mod answer;
 mod body;
 mod code;
+mod connection;
+mod docs;
 mod dto;
 mod events;
 mod execute;
@@ -11,8 +13,11 @@ mod executions;
 mod fields;
 mod follow;
 pub(crate) mod images;
+mod languages;
 mod large;
+mod measure;
 mod multipart;
+mod openapi;
 mod problem;
 mod record;
 mod request_id;
@@ -21,18 +26,24 @@ mod system;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use actix_web::{HttpRequest, HttpResponse, Resource, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, web};
 use futures_util::FutureExt;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
+pub(crate) use answer::Answer;
 pub use code::Code;
+pub use connection::serve;
 pub use executions::Reports;
+pub(crate) use languages::Languages;
+pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
+
+use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
@@ -41,6 +52,8 @@ use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
+    /// Who may come in.
+    pub access: Arc<Access>,
     pub executor: Arc<Executor>,
     pub executions: Arc<Executions>,
     pub readiness: Readiness,
@@ -82,6 +95,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 }))
                 .default_service(web::to(post_only)),
         )
+        .service(get("/languages", languages::list))
         .service(
             web::resource("/executions")
                 .route(web::post().to(async |request, payload, door| {
@@ -100,12 +114,7 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 )
                 .default_service(web::to(events_only)),
         )
-        .service(
-            web::resource("/images")
-                .route(web::get().to(guarded_list))
-                .route(web::head().to(guarded_list))
-                .default_service(web::to(get_only)),
-        )
+        .service(get("/images", guarded_list))
         .service(
             // `pull` is also a name that an image may have.
             image("/images/pull").route(web::post().to(async |request, payload, door| {
@@ -113,25 +122,24 @@ pub fn routes(config: &mut web::ServiceConfig) {
             })),
         )
         .service(image("/images/{reference:.+}"))
-        .service(
-            web::resource("/health")
-                .route(web::get().to(system::health))
-                .route(web::head().to(system::health))
-                .default_service(web::to(get_only)),
-        )
-        .service(
-            web::resource("/ready")
-                .route(web::get().to(system::ready))
-                .route(web::head().to(system::ready))
-                .default_service(web::to(get_only)),
-        )
-        .service(
-            web::resource("/metrics")
-                .route(web::get().to(system::metrics))
-                .route(web::head().to(system::metrics))
-                .default_service(web::to(get_only)),
-        )
+        .service(get("/health", system::health))
+        .service(get("/ready", system::ready))
+        .service(get("/metrics", system::metrics))
+        .service(get("/openapi.json", openapi::get))
+        .service(get("/docs", docs::page))
+        .service(get("/docs/{file}", docs::file))
         .default_service(web::to(nowhere));
+}
+
+/// What can only be got.
+fn get<Args: FromRequest + 'static>(
+    path: &str,
+    handler: impl Handler<Args, Output: Responder + 'static>,
+) -> Resource {
+    web::resource(path)
+        .route(web::get().to(handler.clone()))
+        .route(web::head().to(handler))
+        .default_service(web::to(get_only))
 }
 
 /// What any image's address knows.
@@ -205,6 +213,19 @@ async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn nowhere() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
+}
+
+/// What is read of a body with these headers, for those who write one.
+#[cfg(test)]
+pub(crate) async fn reading(
+    headers: &actix_web::http::header::HeaderMap,
+    body: bytes::Bytes,
+) -> Result<crate::execution::request::Execution, Problem> {
+    let content_type = headers.get(actix_web::http::header::CONTENT_TYPE);
+    match content_type.is_some_and(|value| value.as_bytes().starts_with(b"multipart/")) {
+        true => multipart::read(headers, body).await?.try_into(),
+        false => dto::ExecuteRequest::from_json(&body)?.try_into(),
+    }
 }
 
 #[cfg(test)]

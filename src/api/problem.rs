@@ -5,6 +5,7 @@ use std::time::Duration;
 use actix_web::http::{Method, StatusCode, header};
 use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::code::Code;
 use super::request_id::RequestId;
@@ -29,6 +30,8 @@ pub struct Problem {
     pub header: Option<Header>,
     /// What really happened, where that is our fault: for the log only.
     pub fault: Option<String>,
+    /// The log has it already, in an execution's line.
+    pub logged: bool,
 }
 
 /// What a problem says in a header of its response.
@@ -38,11 +41,13 @@ pub enum Header {
     RetryAfter(Duration),
     /// The methods an address knows, for 405.
     Allow(&'static str),
+    /// How to say who one is, for 401.
+    Challenge(&'static str),
 }
 
 impl Problem {
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), field: None, header: None, fault: None }
+        Self { code, detail: detail.into(), field: None, header: None, fault: None, logged: false }
     }
 
     pub fn status(&self) -> StatusCode {
@@ -63,6 +68,23 @@ impl Problem {
         Self { header: Some(Header::Allow(allow)), ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
+    /// The same for every key that is not valid, so that nothing can be learnt from it.
+    pub fn unauthorized() -> Self {
+        let detail = "this needs a valid API key, as `Authorization: Bearer …`";
+        let challenge = Some(Header::Challenge("Bearer"));
+        Self { header: challenge, ..Self::new(Code::Unauthorized, detail) }
+    }
+
+    pub fn rate_limited(retry_after: Duration) -> Self {
+        let detail = "you have sent more requests than your rate allows";
+        Self::new(Code::RateLimited, detail).retry(retry_after)
+    }
+
+    pub fn origin_not_allowed() -> Self {
+        let detail = "the operator allows no page of this origin to ask this";
+        Self::new(Code::OriginNotAllowed, detail)
+    }
+
     pub fn body_too_large(most: usize) -> Self {
         let detail = format!(
             "the request body is larger than {most} bytes; the operator's MAX_BODY sets that"
@@ -76,6 +98,12 @@ impl Problem {
 
     pub fn draining() -> Self {
         busy(BusyCode::Draining, RETRY_AFTER)
+    }
+
+    /// As many connections are open as there may be, of all or of one caller.
+    pub fn too_many_connections() -> Self {
+        let detail = "as many connections as there may be are open";
+        Self::new(Code::TooManyConnections, detail).retry(RETRY_AFTER)
     }
 
     /// As many executions as may wait in the background do so.
@@ -141,6 +169,9 @@ impl Problem {
             Some(Header::Allow(methods)) => {
                 response.insert_header((header::ALLOW, methods));
             }
+            Some(Header::Challenge(scheme)) => {
+                response.insert_header((header::WWW_AUTHENTICATE, scheme));
+            }
             None => {}
         }
         response.content_type("application/problem+json").json(self.document(request_id))
@@ -163,17 +194,26 @@ impl Problem {
 }
 
 /// The document's shape: RFC 9457's members, ours, and two for plain clients.
-#[derive(Serialize)]
-struct Document<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem, description = "Why there is no answer (RFC 9457).")]
+pub(super) struct Document<'a> {
     r#type: &'static str,
+    /// The HTTP status in words.
     title: &'a str,
+    #[schema(minimum = 400, maximum = 599)]
     status: u16,
     code: Code,
+    /// A sentence for people.
     detail: &'a str,
+    /// The path of the request's field that is wrong, such as `files[2].path`.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     field: Option<&'a str>,
+    /// As in `X-Request-Id`; our log tells more under this id.
     request_id: &'a str,
+    /// `false`, for clients that look for nothing else.
     success: bool,
+    /// The same as `detail`.
     error: &'a str,
 }
 

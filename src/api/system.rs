@@ -2,8 +2,10 @@
 
 use actix_web::{HttpResponse, web};
 use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::{Door, Problem};
+use crate::execution::Failure;
 use crate::pool::Waiting;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
@@ -12,13 +14,13 @@ pub(super) async fn health() -> HttpResponse {
     HttpResponse::Ok().json(Health { status: "alive" })
 }
 
-#[derive(Serialize)]
-struct Health {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Health {
     status: &'static str,
 }
 
 /// What makes the containers, and the proof that it does: 200 from when the pool was first full
-/// until the service stops, else 503.
+/// until the service stops, else 503, and also as long as the engine does not answer.
 pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     if door.is_draining() {
         return Err(Problem::draining());
@@ -27,6 +29,7 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
     if !ready {
         return Err(Problem::pool_filling());
     }
+    door.executor.engine().answers().await.map_err(Failure::from)?;
     let pool = PoolNow { waiting, full };
     let missing = door.executor.registry().missing().into_iter();
     let missing = missing.map(|(image, reason)| Missing { image: image.to_string(), reason });
@@ -42,8 +45,8 @@ pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
 }
 
 /// The body of `GET /ready`.
-#[derive(Serialize)]
-struct Ready<'a> {
+#[derive(Serialize, ToSchema)]
+pub(super) struct Ready<'a> {
     #[serde(flatten)]
     readiness: &'a Readiness,
     pool: PoolNow,
@@ -51,7 +54,7 @@ struct Ready<'a> {
 }
 
 /// Containers made ahead.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct PoolNow {
     waiting: usize,
     /// As many as the operator asked for, of every image.
@@ -59,20 +62,20 @@ struct PoolNow {
 }
 
 /// Images that the operator names.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct ImagesNow {
     missing: Vec<Missing>,
 }
 
 /// One that is not here, or not yet; it holds nothing up.
-#[derive(Serialize)]
+#[derive(Serialize, ToSchema)]
 struct Missing {
     image: String,
     reason: String,
 }
 
 /// What of `GET /ready` stays the same.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Readiness {
     /// `docker` or `native`.
     pub engine: String,
@@ -84,7 +87,7 @@ pub struct Readiness {
 }
 
 /// A script that really ran on this engine when the service started.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, ToSchema)]
 pub struct Canary {
     pub passed: bool,
     /// From the request for a permit to the answer.

@@ -2,6 +2,7 @@
 //! executor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -11,6 +12,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::access::{Access, AccessOptions};
 use super::{Canary, Door, Readiness, Reports};
 use crate::config::Naming;
 use crate::engine::testing::{Guest, container};
@@ -29,12 +31,14 @@ use crate::registry::{ImageError, Reference, Registry};
 pub(crate) struct Stage {
     /// A container that is running its script, by the token that is cancelled when it is gone.
     running: UnboundedSender<CancellationToken>,
+    /// It does not answer.
+    pub(crate) away: AtomicBool,
 }
 
 impl Stage {
     pub(crate) fn new() -> (Arc<Self>, UnboundedReceiver<CancellationToken>) {
         let (running, seen) = unbounded_channel();
-        (Arc::new(Self { running }), seen)
+        (Arc::new(Self { running, away: AtomicBool::new(false) }), seen)
     }
 }
 
@@ -49,6 +53,12 @@ impl Engine for Stage {
             tokio::spawn(play(guest, gone, self.running.clone()));
             Ok(container)
         })
+    }
+
+    fn answers(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        let away = self.away.load(Ordering::SeqCst);
+        let gone = || Err(EngineError::Unavailable("it is away".into()));
+        Box::pin(std::future::ready(if away { gone() } else { Ok(()) }))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -129,6 +139,7 @@ pub(crate) fn executions(executor: &Arc<Executor>) -> Arc<Executions> {
 pub(crate) fn door(engine: Arc<Stage>) -> Door {
     let executor = executor(engine);
     Door {
+        access: Arc::new(Access::open(&AccessOptions::default()).expect("no keys")),
         executions: executions(&executor),
         executor,
         readiness: Readiness {

@@ -204,7 +204,7 @@ fn removal(removed: &Removed) -> String {
 }
 
 /// What an operator is told, who may also know the cause.
-fn why(error: ImageError) -> String {
+pub(super) fn why(error: ImageError) -> String {
     match telemetry::clean(&error.cause) {
         cause if cause.is_empty() => error.to_string(),
         cause => format!("{error}: {cause}"),

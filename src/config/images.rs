@@ -192,7 +192,7 @@ fn list<T: FromStr<Err: ToString>>(text: &str) -> Result<Vec<T>, String> {
     entries(text).map(parsed).collect()
 }
 
-fn parsed<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
+pub(super) fn parsed<T: FromStr<Err: ToString>>(text: &str) -> Result<T, String> {
     text.parse::<T>().map_err(|e| e.to_string())
 }
 

@@ -1,8 +1,10 @@
 //! Settings: flag over environment over file over default, validated as a whole before anything
 //! starts. A bad value names its key, itself, where it came from and the rule it breaks.
 
+mod access;
 mod error;
 mod executions;
+mod http;
 mod images;
 mod keys;
 mod layers;
@@ -10,17 +12,20 @@ mod machine;
 mod pools;
 mod values;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
+pub(crate) use access::keys_file;
 pub use error::{Origin, SettingsError};
 pub use executions::ExecutionSettings;
+pub use http::{HttpSettings, Timeouts};
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
 pub use pools::Pools;
 
+use crate::api::access::AccessOptions;
 use crate::engine::native::Unenforced;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::limits::{Ceilings, Limits};
@@ -35,6 +40,7 @@ use values::Values;
 pub struct Settings {
     /// Where to listen; port 0 takes a free one.
     pub address: SocketAddr,
+    pub access: AccessOptions,
     pub engine: EngineChoice,
     pub docker_host: Option<String>,
     /// Docker's runtime; `None` is the daemon's own default.
@@ -52,6 +58,7 @@ pub struct Settings {
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
+    pub http: HttpSettings,
     pub drain_timeout: Duration,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
@@ -109,7 +116,8 @@ impl Settings {
             values.get("base_image", |text| text.parse().map_err(|e| format!("{e}")))?;
         let images = images::images(&values, base_image.as_ref(), &mut pools.custom)?;
         Ok(Self {
-            address: address(&values)?,
+            address: access::address(&values)?,
+            access: access::access(&values)?,
             engine: values.need("engine", engine)?,
             docker_host: values.text("docker_host"),
             runtime: values.get("runtime", runtime)?,
@@ -126,6 +134,7 @@ impl Settings {
                 usize::try_from(bytes)
                     .map_err(|_| "that is more than this machine can address".into())
             })?,
+            http: http::http(&values)?,
             drain_timeout: values.need("drain_timeout", seconds)?,
             log_level: values.need("log_level", |text| {
                 text.parse().map_err(|_| "write error, warn, info, debug or trace".into())
@@ -137,28 +146,6 @@ impl Settings {
             })?,
         })
     }
-}
-
-fn address(values: &Values) -> Result<SocketAddr, SettingsError> {
-    let host: IpAddr = values.need("host", |text| match text {
-        "localhost" => Ok(IpAddr::from([127, 0, 0, 1])),
-        _ => text.parse().map_err(|_| "write an IP address, or localhost".into()),
-    })?;
-    let port = values
-        .need("port", |text| text.parse().map_err(|_| "write a number from 0 to 65535".into()))?;
-    let anonymous = values.need("allow_anonymous", |text| match text {
-        "true" => Ok(true),
-        "false" => Ok(false),
-        _ => Err("write true or false".into()),
-    })?;
-    if !host.is_loopback() && !anonymous {
-        return Err(values.refused(
-            "host",
-            "anyone who reaches this address could run scripts; listen on 127.0.0.1, or set \
-             ALLOW_ANONYMOUS=true",
-        ));
-    }
-    Ok(SocketAddr::new(host, port))
 }
 
 fn ceilings(values: &Values) -> Result<Ceilings, SettingsError> {
@@ -266,19 +253,19 @@ fn user(text: &str) -> Result<User, String> {
     }
 }
 
-fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     text.parse().map(|Size(bytes)| bytes).map_err(|e| e.to_string())
 }
 
-fn cpu(text: &str) -> Result<u32, String> {
+pub(crate) fn cpu(text: &str) -> Result<u32, String> {
     text.parse().map(|Cpu(millis)| millis).map_err(|e| e.to_string())
 }
 
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     text.parse().map(|Seconds(time)| time).map_err(|e| e.to_string())
 }
 
-fn count(text: &str) -> Result<u32, String> {
+pub(crate) fn count(text: &str) -> Result<u32, String> {
     let number = text.parse::<u32>().ok().filter(|n| *n > 0);
     number.ok_or_else(|| "write a whole number above 0".into())
 }

@@ -70,12 +70,15 @@ fn every_setting_reaches_its_place() {
          USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
          MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
          TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
+         MAX_CONNECTIONS=7\nHEAD_TIMEOUT=1\nBODY_TIMEOUT=2\nWRITE_TIMEOUT=3\nIDLE_TIMEOUT=4.5\n\
          MAX_CONCURRENT=9\nPOOL_SIZE=2\nCUSTOM_POOLS=a:x=3,b:1\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
          LOG_FORMAT=json\nCUSTOM_IMAGE_REGISTRY=registry.example:5000/mirror\n\
          CUSTOM_IMAGE_PULL_TIMEOUT=60.5\nCUSTOM_IMAGE_PULL_RETRIES=0\nREQUIRE_PINNED=digest\n\
          PULL_POLICY=always\nINSECURE_REGISTRIES=plain.example, localhost:5000\n\
          TRUSTED_REGISTRIES=docker.io,*.example.org,own.example:5000\n\
          ALLOWED_IMAGES=python:3.*,own.example:5000/**\nDOCKER_CONFIG=/nonexistent/docker\n\
+         RATE_LIMIT=600/m\nTRUSTED_PROXIES=10.1.2.3/16, 2001:db8::1\n\
+         CORS_ORIGINS=https://a.example,http://localhost:3000\n\
          IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g\n\
          EXECUTION_STORE=/nonexistent/file\nRESULT_TTL=1.5\nRESULT_STORE_SIZE=2m\nMAX_BACKGROUND=3",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
@@ -104,7 +107,14 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "HOST=0.0.0.0", ""),
         ("", "HOST=example.org", ""),
         ("", "ALLOW_ANONYMOUS=yes", ""),
+        ("allow_anonymous=true", "API_KEYS_FILE=/etc/keys.toml", ""),
+        ("", "RATE_LIMIT=fast", ""),
+        ("", "TRUSTED_PROXIES=proxy.example", ""),
+        ("", "CORS_ORIGINS=a.example", ""),
         ("", "MAX_CONCURRENT=33", ""),
+        ("", "MAX_CONNECTIONS=0", ""),
+        ("", "HEAD_TIMEOUT=0", ""),
+        ("", "IDLE_TIMEOUT=soon", ""),
         ("", "POOL_SIZE=-1", ""),
         ("", "POOL_SIZE=100000", ""),
         ("", "CUSTOM_POOLS=a", ""),
@@ -277,6 +287,30 @@ fn a_named_file_must_exist() {
     let flags = Flags { file: Some("/nonexistent/x.toml".into()), ..Flags::default() };
     let error = Settings::load(&flags, |_| None, &MACHINE).expect_err("refused");
     assert!(error.to_string().contains("/nonexistent/x.toml"), "{error}");
+}
+
+#[test]
+fn beyond_loopback_there_are_keys_or_the_operator_wants_none() {
+    let address = |environment| load("", environment, "").map(|settings| settings.address.ip());
+    let everywhere = std::net::IpAddr::from([0, 0, 0, 0]);
+    assert_eq!(address("HOST=0.0.0.0\nAPI_KEYS_FILE=/etc/keys.toml"), Ok(everywhere));
+    assert_eq!(address("HOST=0.0.0.0\nALLOW_ANONYMOUS=true"), Ok(everywhere));
+    assert!(address("HOST=0.0.0.0").is_err());
+    assert!(address("HOST=::").is_err());
+    assert!(address("HOST=::1").is_ok());
+    let settings = load("", "API_KEYS_FILE=/etc/keys.toml", "").expect("valid");
+    assert_eq!(settings.access.keys_file, Some("/etc/keys.toml".into()));
+}
+
+#[test]
+fn the_key_file_is_known_while_other_settings_are_wrong() {
+    let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+    let variable = |name: &str| match name {
+        "API_KEYS_FILE" => Some("/etc/keys.toml".to_owned()),
+        "HOST" => Some("nonsense".to_owned()),
+        _ => None,
+    };
+    assert_eq!(keys_file(&flags, variable), Ok(Some("/etc/keys.toml".into())));
 }
 
 #[test]

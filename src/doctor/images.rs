@@ -7,6 +7,7 @@ use rustix::fs::statvfs;
 use super::Check;
 use crate::config::Settings;
 use crate::registry::store::StoreOptions;
+use crate::startup::NoStore;
 use crate::startup::images::client;
 
 /// Less than this is not enough for an ordinary image.
@@ -14,12 +15,16 @@ const LITTLE: u64 = 1 << 30;
 const GIB: f64 = (1 << 30) as f64;
 
 /// `store` is what came of preparing it.
-pub(super) fn checks(settings: &Settings, store: &Result<StoreOptions, String>) -> Vec<Check> {
+pub(super) fn checks(settings: &Settings, store: &Result<StoreOptions, NoStore>) -> Vec<Check> {
     let credentials = &settings.images.credentials;
     let docker = credentials.docker_config.as_ref().map(|folder| folder.join("config.json"));
     let mut checks = vec![match store {
         Ok(store) => room(&store.path, free(&store.path)),
-        Err(why) => Check::missing("store", why, "name a folder by IMAGE_STORE; host needs none"),
+        Err(why) => Check::missing(
+            "store",
+            why.to_string(),
+            "name a folder by IMAGE_STORE; host needs none",
+        ),
     }];
     checks.push(match client(settings) {
         Ok(_) if settings.images.authorities.is_empty() => {

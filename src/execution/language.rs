@@ -1,5 +1,7 @@
 //! The catalogue of languages: how to run a script that does not say so itself.
 
+use std::path::Path;
+
 use oncebox_guest::{PROGRAM_CAP, WORKDIR};
 
 use super::text::{Arg, Invalid};
@@ -73,12 +75,12 @@ pub const CATALOGUE: &[Language] = &[
     Language { name: "php", interpreters: &[&["php"]], file_name: "script.php", ahead: None },
 ];
 
-/// Other names that people use.
-const ALIASES: &[(&str, &str)] =
+/// Other names that people use, and whose they are.
+pub const ALIASES: &[(&str, &str)] =
     &[("python3", "python"), ("javascript", "node"), ("js", "node"), ("shell", "sh")];
 
 /// The language of a script that names none and has no `#!` line.
-pub(super) const FALLBACK: Language = CATALOGUE[0];
+pub const FALLBACK: Language = CATALOGUE[0];
 
 /// What a script with a `#!` line is called when no language names it.
 const BARE_NAME: &str = "script";
@@ -95,6 +97,19 @@ impl Language {
             let known: Vec<_> = CATALOGUE.iter().map(|language| language.name).collect();
             Invalid(format!("{} is not known; choose one of {}", quoted(name), known.join(", ")))
         })
+    }
+
+    /// The language in which a file of that name is written, by its ending.
+    #[must_use]
+    pub fn of_file(name: &str) -> Option<Self> {
+        let ending = |name| Path::new(name).extension();
+        let wanted = ending(name)?;
+        CATALOGUE.iter().find(|language| ending(language.file_name) == Some(wanted)).copied()
+    }
+
+    /// Its other names.
+    pub fn aliases(&self) -> impl Iterator<Item = &'static str> {
+        ALIASES.iter().filter_map(|(alias, of)| (*of == self.name).then_some(*alias))
     }
 }
 
@@ -179,8 +194,27 @@ mod tests {
     #[test]
     fn every_alias_leads_to_a_language() {
         for (alias, of) in ALIASES {
-            assert_eq!(Language::find(alias).unwrap().name, *of);
+            let language = Language::find(alias).unwrap();
+            assert_eq!(language.name, *of);
+            assert!(language.aliases().any(|name| name == *alias));
         }
+    }
+
+    #[rstest]
+    #[case("x.py", Some("python"))]
+    #[case("/a.b/x.sh", Some("sh"))]
+    #[case("x.bash", Some("bash"))]
+    #[case("x.tar.js", Some("node"))]
+    #[case("x.rb", Some("ruby"))]
+    #[case("x.pl", Some("perl"))]
+    #[case("x.lua", Some("lua"))]
+    #[case("x.php", Some("php"))]
+    #[case("x.PY", None)]
+    #[case("py", None)]
+    #[case(".py", None)]
+    #[case("-", None)]
+    fn a_file_s_ending_says_its_language(#[case] file: &str, #[case] name: Option<&str>) {
+        assert_eq!(Language::of_file(file).map(|language| language.name), name);
     }
 
     #[test]

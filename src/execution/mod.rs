@@ -131,6 +131,12 @@ impl Executor {
         Self { pool, base_image, ceilings, admission, pulling, metrics }
     }
 
+    /// The image of a request that names none.
+    #[must_use]
+    pub fn base_image(&self) -> &Reference {
+        &self.base_image
+    }
+
     /// Where its containers come from.
     #[must_use]
     pub fn pool(&self) -> &Arc<Pool> {
@@ -175,9 +181,17 @@ impl Executor {
     /// [`Rejection`] with the field that must change.
     pub fn check(&self, execution: &Execution, caller: &Caller) -> Result<Limits, Rejection> {
         execution.check()?;
-        let limits = self.ceilings.hold_for(&execution.limits, caller)?;
+        let limits = self.limits(execution, caller)?;
         limits.hold_payload(execution)?;
         Ok(limits)
+    }
+
+    /// The limits in force for a request.
+    ///
+    /// # Errors
+    /// [`Rejection`] with the limit that it may not ask for.
+    pub fn limits(&self, execution: &Execution, caller: &Caller) -> Result<Limits, Rejection> {
+        self.ceilings.hold_for(&execution.limits, caller)
     }
 
     /// Runs one script in a container of its own, when it is its caller's turn; `observer` is told
@@ -216,6 +230,7 @@ impl Executor {
         let output = (output.stdout, output.stderr);
         let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
         running.ended(outcome.status);
+        self.metrics.output(outcome.stdout.total, outcome.stderr.total);
         Ok(outcome)
     }
 

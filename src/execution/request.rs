@@ -11,7 +11,7 @@ use super::text;
 use super::{Rejection, RejectionCode};
 use crate::registry::{PullPolicy, Reference, quoted};
 
-pub use super::text::{Arg, EnvName, EnvValue, Invalid, Pattern, RelativePath};
+pub use super::text::{Arg, EnvName, EnvValue, Invalid, MAX_STRING, Pattern, RelativePath};
 
 /// Files of one request, at most.
 pub const MAX_FILES: usize = 1000;

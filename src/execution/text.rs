@@ -4,7 +4,7 @@ use crate::registry::quoted;
 
 /// Bytes of one argument or of one `NAME=value`, at most: the kernel's `MAX_ARG_STRLEN`, less the
 /// closing NUL (execve(2)).
-pub(super) const MAX_STRING: usize = 128 * 1024 - 1;
+pub const MAX_STRING: usize = 128 * 1024 - 1;
 /// Bytes of one path component, at most (`NAME_MAX`).
 const MAX_COMPONENT: usize = 255;
 /// Bytes of a path, at most (`PATH_MAX`, less the closing NUL).

@@ -36,6 +36,14 @@ pub struct Chosen {
     pub canary: Duration,
 }
 
+/// An engine, and what runs scripts on it; none has run yet.
+pub(super) struct Ready {
+    pub(super) engine: Arc<dyn Engine>,
+    pub(super) executor: Arc<Executor>,
+    image: Reference,
+    reason: String,
+}
+
 /// No engine can run scripts here.
 #[derive(Debug, thiserror::Error)]
 pub enum NoEngine {
@@ -47,34 +55,49 @@ pub enum NoEngine {
 
 const HELP: &str = "`oncebox doctor` prints the whole check list and how to mend what is missing";
 
-/// Picks the engine as the settings say. `launched` is `None` where it was not asked for.
+/// Picks the engine as the settings say, by a canary. `launched` is `None` where it was not asked
+/// for. Told to stop meanwhile, it closes what it has begun.
 ///
 /// # Errors
 /// [`NoEngine`] with each engine's own reason.
 pub(super) async fn choose(
     settings: &Settings,
     launched: Option<Launched>,
+    stop: &CancellationToken,
 ) -> Result<Chosen, NoEngine> {
+    choose_by(settings, launched, async |ready| prove(settings, ready, stop).await).await
+}
+
+/// Picks the engine as the settings say: the first one of which `prove` says nothing against it.
+/// Whatever it proves that with, it closes an engine that it says something against.
+///
+/// # Errors
+/// [`NoEngine`] with each engine's own reason.
+pub(super) async fn choose_by<T>(
+    settings: &Settings,
+    launched: Option<Launched>,
+    prove: impl AsyncFn(Ready) -> Result<T, String>,
+) -> Result<T, NoEngine> {
+    let native = async |launched, reason: &str| {
+        prove(native(settings, launched, reason.into()).await?).await
+    };
+    let docker = async |reason: String| prove(docker(settings, reason).await?).await;
     let named = |name| move |reason| NoEngine::Named { name, reason };
     match settings.engine {
         EngineChoice::Native => {
-            let reason = "named by ENGINE".into();
-            try_native(settings, launched, reason).await.map_err(named(EngineName::Native))
+            native(launched, "named by ENGINE").await.map_err(named(EngineName::Native))
         }
         EngineChoice::Docker => {
-            let reason = "named by ENGINE".into();
-            try_docker(settings, reason).await.map_err(named(EngineName::Docker))
+            docker("named by ENGINE".into()).await.map_err(named(EngineName::Docker))
         }
         EngineChoice::Auto => {
-            let reason = "its self-check passed, and it needs no daemon".into();
-            let native = match try_native(settings, launched, reason).await {
-                Ok(chosen) => return Ok(chosen),
-                Err(native) => native,
-            };
+            let native =
+                match native(launched, "its self-check passed, and it needs no daemon").await {
+                    Ok(proven) => return Ok(proven),
+                    Err(native) => native,
+                };
             let reason = format!("Docker answers, and the native engine can't be used: {native}");
-            try_docker(settings, reason)
-                .await
-                .map_err(|docker| NoEngine::Neither { native, docker })
+            docker(reason).await.map_err(|docker| NoEngine::Neither { native, docker })
         }
     }
 }
@@ -85,6 +108,19 @@ pub(crate) async fn try_native(
     launched: Option<Launched>,
     reason: String,
 ) -> Result<Chosen, String> {
+    prove(settings, native(settings, launched, reason).await?, &CancellationToken::new()).await
+}
+
+/// Starts the Docker engine and runs the canary on it.
+pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
+    prove(settings, docker(settings, reason).await?, &CancellationToken::new()).await
+}
+
+async fn native(
+    settings: &Settings,
+    launched: Option<Launched>,
+    reason: String,
+) -> Result<Ready, String> {
     let metrics = Arc::new(Metrics::new());
     let Launched { spawner, store } = launched.ok_or("it was not started")?;
     let starting = async { NativeEngine::start(spawner?, Arc::clone(&metrics)).await };
@@ -101,17 +137,15 @@ pub(crate) async fn try_native(
     } else {
         format!("{reason}; memory, CPU and process limits do NOT hold, as ACCEPT_UNENFORCED allows")
     };
-    prove(settings, engine, images, metrics, "host", reason).await
+    ready(settings, engine, images, metrics, "host", reason)
 }
 
-/// Starts the Docker engine and runs the canary on it.
-pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
-    let options = docker_options(settings);
+async fn docker(settings: &Settings, reason: String) -> Result<Ready, String> {
     let metrics = Arc::new(Metrics::new());
-    let starting = DockerEngine::start(options, Arc::clone(&metrics));
+    let starting = DockerEngine::start(docker_options(settings), Arc::clone(&metrics));
     let engine = within(starting).await.map_err(why)?;
     let images = engine.images();
-    prove(settings, engine, images, metrics, "alpine:latest", reason).await
+    ready(settings, engine, images, metrics, "alpine:latest", reason)
 }
 
 pub(super) fn docker_options(settings: &Settings) -> DockerOptions {
@@ -137,37 +171,45 @@ pub(super) fn why(error: EngineError) -> String {
     }
 }
 
-/// Runs the canary; an engine that can't is closed again.
-pub(super) async fn prove(
+fn ready(
     settings: &Settings,
     engine: Arc<dyn Engine>,
     images: Arc<dyn Images>,
     metrics: Arc<Metrics>,
     default_image: &str,
     reason: String,
-) -> Result<Chosen, String> {
+) -> Result<Ready, String> {
     let image = match &settings.base_image {
         Some(image) => image.clone(),
         None => default_image.parse().map_err(|e| format!("{default_image}: {e}"))?,
     };
     let ImageSettings { policy, pull, .. } = &settings.images;
     let registry = Registry::new(images, policy.clone(), *pull, Arc::clone(&metrics));
-    images::fetch(&registry, &image, settings).await;
     let registry = Arc::new(registry);
     let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
-    let executor = Arc::new(Executor::new(
-        pool,
-        image.clone(),
-        settings.ceilings,
-        settings.admission,
-        metrics,
-    ));
-    let began = Instant::now();
-    let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {
-        Err(format!("the first script did not end within {} s", DEADLINE.as_secs()))
-    });
-    match passed {
-        Ok(()) => Ok(Chosen { engine, executor, image, reason, canary: began.elapsed() }),
+    let executor =
+        Executor::new(pool, image.clone(), settings.ceilings, settings.admission, metrics);
+    Ok(Ready { engine, executor: Arc::new(executor), image, reason })
+}
+
+/// Runs the canary; an engine that can't is closed again.
+async fn prove(
+    settings: &Settings,
+    ready: Ready,
+    stop: &CancellationToken,
+) -> Result<Chosen, String> {
+    let Ready { engine, executor, image, reason } = ready;
+    let first_script = async {
+        images::fetch(executor.registry(), &image, settings).await;
+        let began = Instant::now();
+        let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {
+            Err(format!("the first script did not end within {} s", DEADLINE.as_secs()))
+        });
+        passed.map(|()| began.elapsed())
+    };
+    let passed = stop.run_until_cancelled(first_script).await;
+    match passed.unwrap_or_else(|| Err("the service was told to stop".into())) {
+        Ok(canary) => Ok(Chosen { engine, executor, image, reason, canary }),
         Err(why) => {
             engine.close().await;
             Err(why)

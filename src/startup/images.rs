@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::timeout;
 use tracing::{info, warn};
 
+use super::launch::NoStore;
 use crate::config::Settings;
 use crate::registry::client::Client;
 use crate::registry::store::{Store, StoreOptions};
@@ -30,10 +31,15 @@ pub(crate) fn client(settings: &Settings) -> Result<Client, String> {
 /// As [`client`].
 pub(super) fn of_the_native_engine(
     settings: &Settings,
-    prepared: Result<StoreOptions, String>,
+    prepared: Result<StoreOptions, NoStore>,
 ) -> Result<Arc<dyn Images>, String> {
-    let client = client(settings)?;
-    Ok(match prepared.and_then(|options| Store::open(options, Some(client))) {
+    let opened = match prepared {
+        // The certificates of this machine are many, and nobody is to be asked anything.
+        Err(why @ NoStore::NotAskedFor) => return Ok(Arc::new(HostOnly(why.to_string()))),
+        Err(NoStore::Unusable(why)) => Err(why),
+        Ok(options) => Store::open(options, Some(client(settings)?)),
+    };
+    Ok(match opened {
         Ok(store) => store,
         Err(why) => {
             warn!("only the image host can be run: {why}");

@@ -58,19 +58,7 @@ impl Begun {
             EngineChoice::Native => Native::Named(launch::prepare_store(&settings, owner)),
             EngineChoice::Auto => Native::ToProve(Launched::now(&settings, owner)),
         };
-        if let Some((uid, gid)) = owner {
-            let was = login(&settings).is_some();
-            privileges::become_user(&User::Ids { uid, gid })?;
-            // What is closed to its new user is as good as absent.
-            if login(&settings).is_none() {
-                settings.images.credentials.docker_config = None;
-                if was && !named.is_empty() {
-                    eprintln!(
-                        "oncebox: user {uid} can't read what `docker login` left; REGISTRY_AUTH_FILE names credentials"
-                    );
-                }
-            }
-        }
+        become_owner(&mut settings, owner, !named.is_empty())?;
         Ok(Self { settings, native })
     }
 
@@ -84,7 +72,10 @@ impl Begun {
             Native::Not => docker(&settings, None).await,
             Native::Named(store) => of_the_store(&settings, store, None),
             Native::ToProve(Launched { spawner, store }) => match works(spawner).await {
-                Ok(()) => of_the_store(&settings, store, Some("its self-check passed".into())),
+                Ok(()) => {
+                    let store = store.map_err(|why| why.to_string());
+                    of_the_store(&settings, store, Some("its self-check passed".into()))
+                }
                 Err(native) => {
                     let reason = format!("the native engine can't be used: {native}");
                     docker(&settings, Some(reason))
@@ -105,8 +96,29 @@ impl Offline {
     }
 }
 
+/// Becomes that user. `pulls`: he is likely to ask registries.
+pub(super) fn become_owner(
+    settings: &mut Settings,
+    owner: Option<(u32, u32)>,
+    pulls: bool,
+) -> Result<(), String> {
+    let Some((uid, gid)) = owner else { return Ok(()) };
+    let was = login(settings).is_some();
+    privileges::become_user(&User::Ids { uid, gid })?;
+    // What is closed to its new user is as good as absent.
+    if login(settings).is_none() {
+        settings.images.credentials.docker_config = None;
+        if was && pulls {
+            eprintln!(
+                "oncebox: user {uid} can't read what `docker login` left; REGISTRY_AUTH_FILE names credentials"
+            );
+        }
+    }
+    Ok(())
+}
+
 /// Whom to become, by uid and gid; `None` stays who this is.
-fn owner(settings: &Settings) -> Result<Option<(u32, u32)>, String> {
+pub(super) fn owner(settings: &Settings) -> Result<Option<(u32, u32)>, String> {
     if settings.engine == EngineChoice::Docker || !rustix::process::geteuid().is_root() {
         return Ok(None);
     }

@@ -36,12 +36,13 @@ async fn boot(drain_timeout: &str) -> Booted {
         reason: "a test".into(),
         canary: Duration::ZERO,
     };
+    let access = Arc::new(Access::open(&settings.access).expect("no keys"));
     let listener = listen(settings.address).expect("a free port");
     let store = executions::store(&settings, Place::Memory).expect("a store");
     let executions = executions::open(&settings, store, Arc::clone(&chosen.executor)).await;
     let executions = executions.expect("nothing to go on with");
     let application =
-        Application::assemble(&settings, listener, chosen, executions).expect("listening");
+        Application::assemble(&settings, access, listener, chosen, executions).expect("listening");
     let (port, signals) = (application.port(), Signals::default());
     let heard = signals.clone();
     let ended = tokio::spawn(async move { application.run_until_stopped(&heard).await });

@@ -2,7 +2,11 @@
 //! text of a caller's can become one; the names of registries that the operator says are his own.
 
 mod background;
+#[cfg(test)]
+mod dashboard;
+mod http;
 mod images;
+mod process;
 
 use std::time::Duration;
 
@@ -11,11 +15,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 use crate::execution::outcome::Status;
 
 pub use background::{BackgroundMetrics, Delivery};
+pub use http::{CLASSES, Connection, HttpMetrics, METHODS, ROUTES, Request};
 pub use images::{ImageMetrics, Pulling, Resolved, Spared};
 
 /// What [`Metrics::encode`] writes: OpenMetrics 1.0, which every Prometheus since 2.5 reads.
@@ -74,8 +80,10 @@ type Label = [(&'static str, &'static str); 1];
 #[derive(Debug)]
 pub struct Metrics {
     registry: Registry,
+    process: Registry,
     phases: Family<Label, Histogram, fn() -> Histogram>,
     executions: Family<Label, Counter>,
+    output: Family<Label, Counter>,
     refusals: Family<Label, Counter>,
     queue: Gauge,
     running: Gauge,
@@ -89,6 +97,7 @@ pub struct Metrics {
     pool_age: Histogram,
     pool_waiting: Gauge,
     images: ImageMetrics,
+    http: HttpMetrics,
     background: BackgroundMetrics,
 }
 
@@ -107,8 +116,10 @@ impl Metrics {
     pub fn new() -> Self {
         let metrics = Self {
             registry: Registry::with_prefix("oncebox"),
+            process: process::registry(),
             phases: Family::new_with_constructor(seconds),
             executions: Family::default(),
+            output: Family::default(),
             refusals: Family::default(),
             queue: Gauge::default(),
             running: Gauge::default(),
@@ -122,6 +133,7 @@ impl Metrics {
             pool_age: long_seconds(),
             pool_waiting: Gauge::default(),
             images: ImageMetrics::default(),
+            http: HttpMetrics::default(),
             background: BackgroundMetrics::default(),
         };
         // Shown from the start, so that the first one of its kind is seen as a step.
@@ -134,6 +146,9 @@ impl Metrics {
         for status in Status::ALL {
             let _ = metrics.executions.get_or_create(&[("status", status.name())]);
         }
+        for stream in ["stdout", "stderr"] {
+            let _ = metrics.output.get_or_create(&[("stream", stream)]);
+        }
         for code in ["queue_full", "queue_timeout"] {
             let _ = metrics.refusals.get_or_create(&[("code", code)]);
         }
@@ -143,9 +158,13 @@ impl Metrics {
     /// Gives everything its name; the encoder adds `_total` to counters.
     fn named(mut self) -> Self {
         let r = &mut self.registry;
+        let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        r.register("build", "Which version this is", version);
         r.register("phase_seconds", "Where the time of executions went", self.phases.clone());
         let help = "Scripts that ran, by how they ended";
         r.register("executions", help, self.executions.clone());
+        let help = "Bytes that scripts wrote, those past the cap included";
+        r.register("output_bytes", help, self.output.clone());
         let help = "Requests answered with a problem document, by its code";
         r.register("refusals", help, self.refusals.clone());
         r.register("queue_length", "Executions that wait for a permit", self.queue.clone());
@@ -167,6 +186,7 @@ impl Metrics {
         r.register("pool_age_seconds", help, self.pool_age.clone());
         r.register("pool_waiting", "Containers that wait in pools", self.pool_waiting.clone());
         self.images.register(r);
+        self.http.register(r);
         self.background.register(r);
         self
     }
@@ -180,6 +200,13 @@ impl Metrics {
     pub fn run(&self) -> Running<'_> {
         self.running.inc();
         Running { metrics: self, status: Some(Status::Cancelled) }
+    }
+
+    /// A script has written so much.
+    pub fn output(&self, stdout: u64, stderr: u64) {
+        for (stream, bytes) in [("stdout", stdout), ("stderr", stderr)] {
+            self.output.get_or_create(&[("stream", stream)]).inc_by(bytes);
+        }
     }
 
     /// A request is answered with a problem of this code.
@@ -239,6 +266,12 @@ impl Metrics {
         &self.images
     }
 
+    /// What there is to count about HTTP.
+    #[must_use]
+    pub fn http(&self) -> &HttpMetrics {
+        &self.http
+    }
+
     /// What there is to count about executions that outlive their requests.
     #[must_use]
     pub fn background(&self) -> &BackgroundMetrics {
@@ -250,7 +283,9 @@ impl Metrics {
     pub fn encode(&self) -> String {
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a string can't fail.
-        let _ = text::encode(&mut text, &self.registry);
+        let _ = text::encode_registry(&mut text, &self.registry)
+            .and_then(|()| text::encode_registry(&mut text, &self.process))
+            .and_then(|()| text::encode_eof(&mut text));
         text
     }
 }
@@ -301,7 +336,8 @@ mod tests {
         let before = metrics.encode();
         act(&metrics);
         let after = metrics.encode();
-        let new = after.lines().filter(|line| !before.lines().any(|old| old == *line));
+        let ours = after.lines().filter(|line| line.starts_with("oncebox_"));
+        let new = ours.filter(|line| !before.lines().any(|old| old == *line));
         new.filter(|line| !line.contains("_bucket{")).map(ToOwned::to_owned).collect()
     }
 
@@ -318,6 +354,10 @@ mod tests {
                 r#"oncebox_phase_seconds_count{phase="ran"} 1"#
             ]
         );
+        let output = |stream| format!("oncebox_output_bytes_total{{stream=\"{stream}\"}} 1");
+        let mut both = moved(|m| m.output(1, 1));
+        both.sort();
+        assert_eq!(both, [output("stderr"), output("stdout")]);
         assert_eq!(moved(|m| m.refused("x")), one(r#"refusals_total{code="x"}"#));
         assert_eq!(moved(|m| m.queue_length(1)), one("queue_length"));
         assert_eq!(moved(|m| m.pool_hit(Hit::Started)), one(r#"pool_hits_total{kind="started"}"#));
@@ -352,7 +392,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 23);
+        assert_eq!(types.count(), 28);
         assert!(text.ends_with("# EOF\n"));
     }
 }

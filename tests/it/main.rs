@@ -10,8 +10,10 @@
 #[macro_use]
 mod support;
 
+mod access;
 mod admission;
 mod clean;
+mod clients;
 mod conformance;
 mod ends;
 mod executions;
@@ -20,10 +22,14 @@ mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod observed;
+#[cfg(feature = "otel")]
+mod otel;
 mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod run;
 mod stops;
 mod streaming;
 mod unpack;

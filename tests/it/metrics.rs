@@ -4,6 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use oncebox::api::Code;
+use oncebox::telemetry::metrics::{CLASSES, METHODS, ROUTES};
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
@@ -11,7 +14,7 @@ use crate::executions::Kept;
 use crate::executions::webhooks::secret;
 use crate::pool::guests;
 use crate::support::http::{Request, Response, Server};
-use crate::support::service::free_address;
+use crate::support::service::{client, free_address};
 use crate::support::{Engine, Service, host, until};
 
 /// Every metric by its name, with its samples by their whole names.
@@ -46,7 +49,7 @@ impl Metrics {
         let own = |sample: &str| {
             let rest = sample.strip_prefix(name)?;
             let rest = rest.split('{').next()?;
-            ["", "_total", "_count"].contains(&rest).then_some(())
+            ["", "_total", "_count", "_info"].contains(&rest).then_some(())
         };
         self.samples.iter().any(|(sample, value)| *value != 0.0 && own(sample).is_some())
     }
@@ -158,6 +161,58 @@ fn executions_are_counted_by_their_end(engine: Engine) {
     assert!((0.1..20.0).contains(&ran), "{ran}");
 }
 
+/// Every value of a label comes from a list of the program's own or is a registry that the operator
+/// named, whatever is sent.
+fn labels_come_from_closed_lists(engine: Engine) {
+    let service = Service::start(engine, &[]);
+    service.run(&json!({"script": "exit 7", "language": "sh"}));
+    service.refuse(&json!({"script": "x", "image": "../x"}));
+    service.refuse(&json!({"script": "x", "language": "s3cret"}));
+    let client = client().build().expect("a client");
+    for (method, path) in [
+        ("GET", "/s3cret"),
+        ("S3CRET", "/execute"),
+        ("DELETE", "/images/s3cret:1"),
+        ("GET", "/executions/s3cret/events"),
+        ("GET", "/%65xecute?s3cret"),
+        ("OPTIONS", "/docs/s3cret"),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = client.request(method, format!("http://{}{path}", service.address()));
+        request.send().expect("an answer");
+    }
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+    let lists: &[(&str, &[&str])] = &[
+        ("phase", &["queued", "prepared", "ran", "teardown"]),
+        ("status", &["completed", "signaled", "timed_out", "out_of_memory", "cancelled"]),
+        ("stream", &["stdout", "stderr"]),
+        ("code", &codes),
+        ("kind", &["started", "waiting"]),
+        ("from", &["here", "registry"]),
+        ("result", &["pulled", "given_up", "not_found", "unavailable", "timeout"]),
+        ("reason", &["just_failed", "registry_held"]),
+        ("registry", &["docker.io", "other"]),
+        ("route", &ROUTES),
+        ("method", &METHODS),
+        ("class", &CLASSES),
+        ("version", &[env!("CARGO_PKG_VERSION")]),
+    ];
+    let metrics = Metrics::of(&service);
+    let labels =
+        metrics.samples.keys().filter_map(|name| name.split_once('{')?.1.strip_suffix('}'));
+    let pairs = labels.flat_map(|labels| labels.split("\",").filter(|pair| !pair.is_empty()));
+    for (label, value) in pairs.filter_map(|pair| pair.split_once("=\"")) {
+        let value = value.trim_end_matches('"');
+        let listed = lists.iter().any(|(name, list)| *name == label && list.contains(&value));
+        let bound = label == "le" && (value == "+Inf" || value.parse::<f64>().is_ok());
+        assert!(listed || bound, "{label}={value} is on no list");
+    }
+    let counted =
+        |labels: &str| metrics.sample(&format!("oncebox_http_requests_total{{{labels}}}"));
+    assert_eq!(counted(r#"route="other",method="GET",class="4xx""#), 1.0);
+    assert_eq!(counted(r#"route="/execute",method="other",class="4xx""#), 1.0);
+}
+
 /// No text of a request may become a metric: its names would be the caller's, and without end.
 fn metrics_say_nothing_of_a_request(engine: Engine) {
     let service = Service::start(engine, &[]);
@@ -173,5 +228,6 @@ fn metrics_say_nothing_of_a_request(engine: Engine) {
 
 on_both_engines! {
     together: metrics_say_nothing_of_a_request;
-    alone: every_metric_is_moved_by_a_real_run, executions_are_counted_by_their_end
+    alone: every_metric_is_moved_by_a_real_run, executions_are_counted_by_their_end;
+    native: labels_come_from_closed_lists
 }

@@ -3,40 +3,48 @@
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use utoipa::ToSchema;
 
+use crate::api::openapi::fields as schema;
 use crate::registry::{
     Details, HistoryEntry, Image, LayerDetails, LayerPhase, LayerState, PullState, Removed, Summary,
 };
 
 /// The body of `GET /images`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct Images {
     pub(crate) images: Vec<ImageDocument>,
 }
 
 /// One image. Sizes are in bytes, times as in RFC 3339.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Image)]
 pub(crate) struct ImageDocument {
     pub(crate) digest: String,
     pub(crate) references: Vec<String>,
     pub(crate) size: u64,
     /// `null` where the engine does not know.
+    #[schema(required = true, format = DateTime)]
     pub(crate) created: Option<String>,
     /// `null` where it never was used, or the engine does not count.
+    #[schema(required = true, format = DateTime)]
     pub(crate) last_used: Option<String>,
     /// Containers of it that wait; absent where there is no service.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = usize, required = true)]
     pub(crate) pool: Option<usize>,
 }
 
 /// The body of `GET /images/{reference}`.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ImageDetails)]
 pub(crate) struct DetailsDocument {
     #[serde(flatten)]
     pub(crate) image: ImageDocument,
     os: String,
     architecture: String,
     /// The image's own words (OCI image spec, config.md).
+    #[schema(value_type = Value)]
     config: serde_json::Value,
     /// The lowest first.
     layers: Vec<Layer>,
@@ -44,53 +52,65 @@ pub(crate) struct DetailsDocument {
     history: Vec<History>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct Layer {
     diff_id: String,
+    /// `null` where the engine does not know.
+    #[schema(required = true)]
     size: Option<u64>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
 struct History {
+    #[schema(required = true)]
     created: Option<String>,
+    #[schema(required = true)]
     created_by: Option<String>,
+    #[schema(required = true)]
     comment: Option<String>,
     empty_layer: bool,
 }
 
 /// What was removed.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = RemovedImages)]
 pub(crate) struct RemovedDocument {
     references: Vec<String>,
     digests: Vec<String>,
+    /// Bytes.
     freed: u64,
 }
 
 /// An image that was pulled, in the words of an execution's answer.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = PulledImage)]
 pub(crate) struct PulledDocument {
     image: String,
     /// `null` for the image `host`.
+    #[schema(required = true)]
     image_digest: Option<String>,
 }
 
 /// How far a pull has come.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PullProgress)]
 pub(crate) struct ProgressDocument {
     attempt: u32,
     layers: Vec<LayerProgress>,
     /// Compressed bytes of all layers.
     done: u64,
     /// `null` as long as that of any layer is not known.
+    #[schema(required = true)]
     total: Option<u64>,
 }
 
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, ToSchema)]
 struct LayerProgress {
     digest: String,
-    /// `waiting`, `downloading`, `unpacking` or `done`.
+    #[schema(schema_with = schema::phase)]
     phase: &'static str,
     done: u64,
+    #[schema(required = true)]
     total: Option<u64>,
 }
 

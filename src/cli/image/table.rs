@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use indicatif::{DecimalBytes, HumanDuration};
 
+use crate::cli::columns::columns;
 use crate::registry::{Details, Summary};
 
 /// Digits of a digest that are told apart by eye.
@@ -28,18 +29,7 @@ pub(super) fn list(images: &[Summary], now: u64) -> String {
             [name.clone(), short(&image.digest).to_owned(), size(image.size), created, used]
         }));
     }
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default()
-    };
-    let widths: [usize; 5] = std::array::from_fn(width);
-    let mut text = String::new();
-    for row in &rows {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}"));
-        let line = cells.collect::<Vec<_>>().join("   ");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&rows)
 }
 
 /// Everything about one.

@@ -52,7 +52,13 @@ pub struct BackgroundOptions {
 /// Says of executions what is the door's to say.
 pub trait Reporter: Send + Sync + 'static {
     /// One begins to wait for its turn.
-    fn watch(&self, head: &Head, execution: &Execution, caller: &Caller) -> Box<dyn Watch>;
+    fn watch(
+        &self,
+        executor: &Executor,
+        head: &Head,
+        execution: &Execution,
+        caller: &Caller,
+    ) -> Box<dyn Watch>;
 
     /// The document of one that has ended.
     ///

@@ -30,7 +30,7 @@ const LARGE: usize = 256 * 1024;
 impl Executions {
     /// Runs it to its end, and writes that down. A panic ends nothing but this.
     pub(super) async fn run(&self, task: &Arc<Task>, execution: Execution, caller: Caller) {
-        let watch = self.reporter.watch(&task.head, &execution, &caller);
+        let watch = self.reporter.watch(&self.executor, &task.head, &execution, &caller);
         let begun = Begun { task, executions: self };
         let run = self.executor.run(execution, &caller, &begun, &task.cancelled);
         let ended = AssertUnwindSafe(run).catch_unwind().await;

@@ -39,6 +39,7 @@ use super::manifest::{Descriptor, Document, MAX_MANIFEST, Manifest, Refusal, arc
 use super::{Credentials, ImageError, ImageErrorKind, LayerId, Reference};
 pub use blob::Blob;
 use body::Body;
+pub(crate) use retry_after::read as retry_after;
 
 /// Under which digest a registry says that it keeps what it sends.
 const CONTENT_DIGEST: &str = "docker-content-digest";

@@ -1,0 +1,235 @@
+//! Every operation there is. A test holds the addresses and methods against those that answer.
+
+use utoipa::openapi::link::{Link, LinkBuilder};
+use utoipa::openapi::path::HttpMethod::{Delete, Get, Post};
+use utoipa::openapi::response::ResponseBuilder;
+use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
+
+use super::operation::{EVENTS, FORM, JSON, Operation, header, of, sometimes, text};
+use super::parameters::{path, query, reference, string};
+use super::refusals::{BODY, IMAGE, RUN, SCRIPT, STORE};
+use super::{fields, form};
+use crate::api::Code::*;
+use crate::telemetry::metrics::CONTENT_TYPE;
+
+const RUN_EVENTS: &str = "`started` (`EventStarted`), `stdout` and `stderr` (`EventOutput`) in the \
+    order they were written, then one `result` (`Answer`) or one `error` (`Problem`). The `id` of an \
+    event is the number of bytes so far, that of the last one `end`. Comments keep the connection \
+    alive.";
+const PULL_EVENTS: &str = "`progress` (`PullProgress`), then one `done` (`PulledImage`) or one \
+    `error` (`Problem`). Comments keep the connection alive.";
+
+pub(super) fn all() -> Vec<Operation> {
+    [scripts(), executions(), images(), service()].into_iter().flatten().collect()
+}
+
+fn scripts() -> Vec<Operation> {
+    let replayed =
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["true"])).build();
+    let ran = ResponseBuilder::new()
+        .description("The script ran, however it ended.")
+        .header("Idempotent-Replayed", sometimes("The answer to an earlier request.", replayed));
+    vec![
+        Operation::new(Post, "/execute", "execute")
+            .about("execute", "Run a script and wait for its end")
+            .description(
+                "With `Accept: text/event-stream` the answer is a stream of events. What is known \
+                 to be wrong before the script starts has its own status there too. A client that \
+                 leaves cancels its script.",
+            )
+            .needs("execute")
+            .takes(reference("Idempotency-Key"))
+            .body([(JSON, of("ExecuteRequest")), (FORM, form::content())])
+            .answers_with(200, ran, [(JSON, of("Answer")), (EVENTS, text(RUN_EVENTS))])
+            .refuses(BODY)
+            .refuses(SCRIPT)
+            .refuses(RUN)
+            .refuses(IMAGE),
+        Operation::new(Get, "/languages", "listLanguages")
+            .about("execute", "What languages scripts can be in")
+            .needs("execute")
+            .answers(200, "The catalogue.", JSON, of("Languages")),
+    ]
+}
+
+fn executions() -> Vec<Operation> {
+    let accepted = ResponseBuilder::new()
+        .description("It will run; the answer is at `Location`.")
+        .header("Location", header("Where it is.", string().build()))
+        .link("get", same("getExecution"))
+        .link("cancel", same("cancelExecution"))
+        .link("follow", same("followExecution"));
+    let id = || path("id", "What `POST /executions` answered.", uuid());
+    let one = |method, id_of, what| {
+        Operation::new(method, "/executions/{id}", id_of)
+            .about("executions", what)
+            .needs("execute")
+            .takes(id())
+            .refuses(&[ExecutionNotFound])
+    };
+    vec![
+        Operation::new(Post, "/executions", "createExecution")
+            .about("executions", "Run a script in the background")
+            .needs("execute")
+            .takes(reference("Idempotency-Key"))
+            .body([(JSON, of("ExecutionRequest")), (FORM, form::content())])
+            .answers_with(202, accepted, [(JSON, of("Execution"))])
+            .refuses(BODY)
+            .refuses(SCRIPT)
+            .refuses(&[WebhookNotAllowed, QueueFull]),
+        Operation::new(Get, "/executions", "listExecutions")
+            .about("executions", "One's own executions, the newest first")
+            .needs("execute")
+            .takes(query(
+                "limit",
+                "How many, at most.",
+                ObjectBuilder::new()
+                    .schema_type(Type::Integer)
+                    .minimum(Some(1))
+                    .maximum(Some(100))
+                    .default(Some(50.into())),
+            ))
+            .takes(query("after", "`next` of the page before.", uuid()))
+            .answers(200, "A page of them.", JSON, of("Executions"))
+            .refuses(&[InvalidRequest]),
+        one(Get, "getExecution", "How far an execution is, and its result").answers(
+            200,
+            "What there is to say about it.",
+            JSON,
+            of("Execution"),
+        ),
+        one(Delete, "cancelExecution", "Cancel an execution")
+            .description("One that is over stays as it is.")
+            .answers(200, "What there is to say about it now.", JSON, of("Execution")),
+        Operation::new(Get, "/executions/{id}/events", "followExecution")
+            .about("executions", "Follow an execution")
+            .description("From its beginning, or from after `Last-Event-ID`; then as it happens.")
+            .needs("execute")
+            .takes(id())
+            .takes(reference("Last-Event-ID"))
+            .answers(200, "Its events.", EVENTS, text(RUN_EVENTS))
+            .answers_with(
+                204,
+                ResponseBuilder::new().description("`Last-Event-ID` was the last one."),
+                [],
+            )
+            .refuses(&[InvalidRequest, ExecutionNotFound]),
+    ]
+}
+
+/// The same execution.
+fn same(operation: &str) -> Link {
+    LinkBuilder::new().operation_id(operation).parameter("id", "$response.body#/id").build()
+}
+
+fn uuid() -> ObjectBuilder {
+    string().format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
+}
+
+fn images() -> Vec<Operation> {
+    let mut operations = vec![
+        Operation::new(Get, "/images", "listImages")
+            .about("images", "What images are here")
+            .needs("images")
+            .answers(200, "All of them.", JSON, of("Images"))
+            .refuses(STORE),
+        Operation::new(Post, "/images/pull", "pullImage")
+            .about("images", "Pull an image, whether it is here or not")
+            .description(
+                "With `Accept: text/event-stream` the answer is a stream of events. A client that \
+                 leaves gives the pull up, unless others wait for it.",
+            )
+            .needs("images")
+            .body([(JSON, of("PullRequest"))])
+            .answers_with(
+                200,
+                ResponseBuilder::new().description("It is here."),
+                [(JSON, of("PulledImage")), (EVENTS, text(PULL_EVENTS))],
+            )
+            .refuses(BODY)
+            .refuses(IMAGE)
+            .refuses(&[InvalidImage, ImageNotAllowed, TooManyPulls]),
+    ];
+    // `pull` is also a name that an image may have.
+    for (address, ids) in [
+        ("/images/{reference}", ["describeImage", "removeImage"]),
+        ("/images/pull", ["describeImagePull", "removeImagePull"]),
+    ] {
+        let [describe, remove] = [(Get, ids[0]), (Delete, ids[1])].map(|(method, id)| {
+            let operation = Operation::new(method, address, id).needs("images");
+            let operation = operation.refuses(STORE).refuses(&[InvalidImage, ImageNotFound]);
+            if address.contains('{') {
+                let schema = ObjectBuilder::from(fields::image());
+                operation.takes(path(
+                    "reference",
+                    "An image; its `/` may stand as they are.",
+                    schema,
+                ))
+            } else {
+                operation.description("Of the image that is called `pull`.")
+            }
+        });
+        operations.push(describe.about("images", "What there is to say about an image").answers(
+            200,
+            "Its details.",
+            JSON,
+            of("ImageDetails"),
+        ));
+        operations.push(
+            remove
+                .about("images", "Remove an image")
+                .answers(200, "What went.", JSON, of("RemovedImages"))
+                .refuses(&[ImageInUse]),
+        );
+    }
+    operations
+}
+
+fn service() -> Vec<Operation> {
+    let get = |path, id, what| Operation::new(Get, path, id).about("service", what);
+    vec![
+        get("/health", "health", "Whether the process lives").answers(
+            200,
+            "It does.",
+            JSON,
+            of("Health"),
+        ),
+        get("/ready", "ready", "Whether scripts run, and on what")
+            .answers(200, "They do.", JSON, of("Ready"))
+            .refuses(&[Draining, PoolFilling]),
+        get("/metrics", "metrics", "Counts and times for Prometheus").needs("admin").answers(
+            200,
+            "All of them.",
+            CONTENT_TYPE,
+            text("OpenMetrics."),
+        ),
+        get("/openapi.json", "describeApi", "This document").answers(
+            200,
+            "OpenAPI 3.1.",
+            JSON,
+            utoipa::openapi::Content::new(Some(ObjectBuilder::new().schema_type(Type::Object))),
+        ),
+        get("/docs", "docs", "This document, for people").answers(
+            200,
+            "A page.",
+            "text/html",
+            text("HTML."),
+        ),
+        get("/docs/{file}", "docsFile", "What that page is made of")
+            .takes(path(
+                "file",
+                "A file's name.",
+                string().enum_values(Some(crate::api::docs::FILES)),
+            ))
+            .answers_with(
+                200,
+                ResponseBuilder::new().description("The file."),
+                [
+                    ("text/css", text("A style sheet.")),
+                    ("text/javascript", text("A program.")),
+                    ("image/png", text("A picture.")),
+                ],
+            )
+            .refuses(&[NotFound]),
+    ]
+}
