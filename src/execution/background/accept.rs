@@ -199,7 +199,7 @@ async fn fingerprint(asked: &Asked) -> Result<Vec<u8>, StoreError> {
 }
 
 /// Bytes of what came with it.
-fn size(execution: &Execution) -> usize {
+pub(super) fn size(execution: &Execution) -> usize {
     let files: usize = execution.files.iter().map(|file| file.content.len()).sum();
     execution.script.len() + execution.stdin.as_ref().map_or(0, bytes::Bytes::len) + files
 }
