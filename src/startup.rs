@@ -9,15 +9,13 @@ pub(crate) mod privileges;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::num::NonZero;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::thread::available_parallelism;
 use std::time::Duration;
 
 use actix_web::dev::Server;
-use actix_web::middleware::from_fn;
-use actix_web::{App, HttpServer, web};
+use actix_web::web;
+use rustix::net::listen as listen_again;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Notify, Semaphore};
@@ -26,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
-use crate::api::access::{self, Access, KeyFileError};
+use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
@@ -39,12 +37,10 @@ pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
 pub(crate) use once::{Once, Witness};
 
-/// For a request's head to arrive.
-const HEAD_DEADLINE: Duration = Duration::from_secs(5);
-/// For an idle connection.
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// For cancelled executions to answer, and for the HTTP workers to stop.
+/// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
 /// Clients that may wait for pulls at once.
 const MOST_PULLS: usize = 16;
 /// For the engine to prove that nothing is left.
@@ -217,33 +213,8 @@ impl Application {
             cancel: CancellationToken::new(),
             inside: TaskTracker::new(),
         });
-        let (shared, counted) = (door.clone(), door.clone());
         let origins = settings.access.origins.clone();
-        let server = HttpServer::new(move || {
-            App::new()
-                // The last one is passed first: the id, browsers' questions, then who it is.
-                .wrap(from_fn(access::middleware))
-                .wrap(access::browsers(origins.as_ref()))
-                .wrap(from_fn(api::middleware))
-                .wrap(from_fn(api::measure))
-                .app_data(shared.clone())
-                .configure(api::routes)
-        })
-        .workers(available_parallelism().map_or(1, NonZero::get))
-        // A large answer is several writes; none of them waits for the one before to be confirmed.
-        .tcp_nodelay(true)
-        .on_connect(move |_, connection| {
-            connection.insert(counted.executor.metrics().http().connection());
-        })
-        .disable_signals()
-        .client_request_timeout(HEAD_DEADLINE)
-        .keep_alive(KEEP_ALIVE)
-        // A client that leaves drops its handler, and that kills its container.
-        .h1_allow_half_closed(false)
-        .shutdown_timeout(LAST_ANSWERS.as_secs())
-        .listen(listener)
-        .map_err(failed)?
-        .run();
+        let server = api::serve(listener, door.clone(), settings.http, origins).map_err(failed)?;
         let drain_timeout = settings.drain_timeout;
         Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
     }
@@ -316,6 +287,8 @@ fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     let failed = |error| StartError::Listen { address, error };
     let listener = TcpListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
+    // A burst of connections waits here; what does not fit tries again only after a second.
+    listen_again(&listener, BACKLOG).map_err(|e| failed(e.into()))?;
     Ok(listener)
 }
 

@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod otel;
 mod trace;
 
+use std::any::Any;
 use std::io::IsTerminal;
 
 use tracing::dispatcher::set_global_default;
@@ -33,7 +34,8 @@ where
 {
     // The crates below us say at most what is wrong.
     let others = level.min(Level::WARN);
-    let filter = EnvFilter::new(format!("{others},oncebox={level}"));
+    // What HTTP's says of what is no HTTP would be a line of an error's for anybody's typing error.
+    let filter = EnvFilter::new(format!("{others},actix_http=off,oncebox={level}"));
     let all = tracing_subscriber::fmt().with_env_filter(filter).with_writer(to).with_target(false);
     match format {
         LogFormat::Text => all.with_ansi(color).finish().into(),
@@ -70,6 +72,14 @@ pub fn clean(text: &str) -> String {
         clean.push('…');
     }
     clean
+}
+
+/// What somebody said who panicked.
+#[must_use]
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 #[cfg(test)]

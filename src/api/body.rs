@@ -1,5 +1,6 @@
 //! Reads a request's body: never more than allowed, never for longer than allowed.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use actix_web::error::PayloadError;
@@ -10,9 +11,10 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 
 use super::code::Code;
+use super::connection::{self, Connection};
 use super::problem::Problem;
 
-/// For the whole body to arrive.
+/// For the whole body to arrive where no connection says how long.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// The whole body, at most `most` bytes.
@@ -33,13 +35,21 @@ pub(super) async fn read(
     if announced.is_some_and(|bytes| bytes > most as u64) {
         return Err(Problem::body_too_large(most));
     }
-    timeout(DEADLINE, collect(payload, most)).await.unwrap_or_else(|_| {
-        let detail = format!("the request body did not arrive within {} s", DEADLINE.as_secs());
+    let connection = connection::of(request);
+    let deadline = connection.map_or(DEADLINE, |connection| connection.timeouts().body);
+    let collected = timeout(deadline, collect(payload, most, connection)).await;
+    collected.unwrap_or_else(|_| {
+        let seconds = deadline.as_secs_f64();
+        let detail = format!("the request body did not arrive within {seconds} s");
         Err(Problem::new(Code::RequestTimeout, detail))
     })
 }
 
-async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Problem> {
+async fn collect(
+    mut payload: web::Payload,
+    most: usize,
+    connection: Option<&Rc<Connection>>,
+) -> Result<Bytes, Problem> {
     let mut body = Whole::default();
     while let Some(chunk) = payload.next().await {
         let chunk = chunk.map_err(|e| match e {
@@ -49,7 +59,13 @@ async fn collect(mut payload: web::Payload, most: usize) -> Result<Bytes, Proble
         if body.len() + chunk.len() > most {
             return Err(Problem::body_too_large(most));
         }
+        if let Some(connection) = connection {
+            connection.took(chunk.len());
+        }
         body.push(chunk);
+    }
+    if let Some(connection) = connection {
+        connection.took_all();
     }
     Ok(body.into_bytes())
 }

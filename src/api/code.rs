@@ -44,6 +44,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// The request is not HTTP/1.1 as it is read here.
+    MalformedRequest "malformed_request" BAD_REQUEST,
     /// The body is not JSON.
     InvalidJson "invalid_json" BAD_REQUEST,
     /// The body is not a form.
@@ -128,6 +130,8 @@ codes! {
     RegistryAuth "registry_auth" BAD_GATEWAY,
     /// What the registry sent is not the image.
     ImageCorrupt "image_corrupt" BAD_GATEWAY,
+    /// As many connections as there may be are open.
+    TooManyConnections "too_many_connections" SERVICE_UNAVAILABLE,
     /// No container came free in time.
     QueueTimeout "queue_timeout" SERVICE_UNAVAILABLE,
     /// The service is stopping.

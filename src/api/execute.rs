@@ -16,13 +16,13 @@ use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, access, body, events, large, multipart, said};
+use super::{Door, access, body, events, large, multipart};
 use crate::execution::Failure;
 use crate::execution::admission::Caller;
 use crate::execution::live::Live;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
-use crate::telemetry::Trace;
+use crate::telemetry::{Trace, said};
 
 /// Runs one script, and answers when it has ended or with its events. Dropped when the client
 /// leaves, and the container is killed with it.

@@ -4,6 +4,7 @@ pub mod access;
 mod answer;
 mod body;
 mod code;
+mod connection;
 mod docs;
 mod dto;
 mod events;
@@ -21,7 +22,6 @@ mod record;
 mod request_id;
 mod system;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -34,6 +34,7 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 
 pub(crate) use answer::Answer;
 pub use code::Code;
+pub use connection::serve;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
@@ -43,6 +44,7 @@ use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
@@ -138,13 +140,6 @@ async fn guarded(
 ) -> Result<HttpResponse, Problem> {
     let ended = AssertUnwindSafe(handler).catch_unwind().await;
     ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
-}
-
-/// What somebody said who panicked.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -2,17 +2,22 @@
 //! its head.
 
 use actix_cors::CorsError;
+use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{
+    CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
+    X_CONTENT_TYPE_OPTIONS,
+};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, web};
 use uuid::Uuid;
 
 use super::Door;
 use super::code::Code;
+use super::connection::{self, Inside};
 use super::problem::Problem;
-use super::record;
+use super::{images, record};
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 128;
@@ -59,6 +64,7 @@ pub async fn middleware(
     let named = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
     let id = named.and_then(RequestId::accept).unwrap_or_default();
     request.extensions_mut().insert(id.clone());
+    let inside = connection::of(request.request()).map(|c| c.enter(has_body(request.headers())));
     let mut response = match head_problem(&request) {
         Some(problem) => request.error_response(problem),
         None => next.call(request).await?.map_into_boxed_body(),
@@ -78,11 +84,17 @@ pub async fn middleware(
         let said = std::mem::take(response.headers_mut());
         response = response.into_response(problem.respond(&id));
         keep(said, response.headers_mut());
+        // What comes next on the connection can't be told from the rest of this request.
+        if problem.code == Code::MalformedRequest || inside.as_ref().is_some_and(Inside::is_unread)
+        {
+            response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        }
     }
-    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
-        response.headers_mut().insert(HEADER, value);
-    }
-    Ok(response)
+    finish(response.headers_mut(), &id);
+    Ok(match inside {
+        Some(inside) => response.map_body(|_, body| inside.until_sent(body)),
+        None => response,
+    })
 }
 
 /// What was said in the headers of an answer before it got its final form.
@@ -93,8 +105,35 @@ fn keep(said: HeaderMap, headers: &mut HeaderMap) {
     }
 }
 
-/// A head that is larger than any honest one. Past 128 KiB the server itself answers 431.
+/// What every answer says beside what it is about.
+pub(super) fn finish(headers: &mut HeaderMap, id: &RequestId) {
+    if let Ok(value) = HeaderValue::from_str(id.as_str()) {
+        headers.insert(HEADER, value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if !headers.contains_key(CACHE_CONTROL) {
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+}
+
+/// Whether a body comes behind this head, as the server below sees it.
+fn has_body(headers: &HeaderMap) -> bool {
+    let length = headers.get(CONTENT_LENGTH).map(HeaderValue::as_bytes);
+    headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
+}
+
+/// A head that is larger than any honest one, or that others could read differently. Past 128 KiB
+/// the server itself answers 431.
 fn head_problem(request: &ServiceRequest) -> Option<Problem> {
+    // The form for proxies, whose host need not be that of the header.
+    if request.uri().scheme().is_some() {
+        let detail = "the address must begin with its path";
+        return Some(Problem::new(Code::MalformedRequest, detail));
+    }
+    // The router would decode it, and whoever compares paths, such as a proxy, may not.
+    if request.path().contains('%') && !request.path().starts_with(images::PREFIX) {
+        return Some(Problem::not_found());
+    }
     if request.uri().to_string().len() > MAX_URI {
         let detail = format!("the address is longer than {MAX_URI} bytes");
         return Some(Problem::new(Code::UriTooLong, detail));

@@ -3,6 +3,7 @@
 
 mod access;
 mod error;
+mod http;
 mod images;
 mod keys;
 mod layers;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 pub(crate) use access::keys_file;
 pub use error::{Origin, SettingsError};
+pub use http::{HttpSettings, Timeouts};
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
 pub use layers::Flags;
@@ -53,6 +55,7 @@ pub struct Settings {
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
+    pub http: HttpSettings,
     pub drain_timeout: Duration,
     pub log_level: tracing::Level,
     pub log_format: LogFormat,
@@ -127,6 +130,7 @@ impl Settings {
                 usize::try_from(bytes)
                     .map_err(|_| "that is more than this machine can address".into())
             })?,
+            http: http::http(&values)?,
             drain_timeout: values.need("drain_timeout", seconds)?,
             log_level: values.need("log_level", |text| {
                 text.parse().map_err(|_| "write error, warn, info, debug or trace".into())

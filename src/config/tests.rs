@@ -69,6 +69,7 @@ fn every_setting_reaches_its_place() {
          USER_NAME=web\nBASE_IMAGE=busybox:1\nTIMEOUT=1.5\nMAX_TIMEOUT=2\nMEMORY_LIMIT=7m\n\
          MAX_MEMORY_LIMIT=8m\nCPU_LIMIT=250m\nMAX_CPU_LIMIT=1\nPIDS_LIMIT=3\nMAX_PIDS_LIMIT=4\n\
          TMP_SIZE=1m\nMAX_TMP_SIZE=2m\nOUTPUT_LIMIT=5\nMAX_OUTPUT_LIMIT=6\nMAX_BODY=1k\n\
+         MAX_CONNECTIONS=7\nHEAD_TIMEOUT=1\nBODY_TIMEOUT=2\nWRITE_TIMEOUT=3\nIDLE_TIMEOUT=4.5\n\
          MAX_CONCURRENT=9\nPOOL_SIZE=2\nCUSTOM_POOLS=a:x=3,b:1\nQUEUE_LIMIT=0\nQUEUE_TIMEOUT=0.5\nDRAIN_TIMEOUT=0\nLOG_LEVEL=warn\n\
          LOG_FORMAT=json\nCUSTOM_IMAGE_REGISTRY=registry.example:5000/mirror\n\
          CUSTOM_IMAGE_PULL_TIMEOUT=60.5\nCUSTOM_IMAGE_PULL_RETRIES=0\nREQUIRE_PINNED=digest\n\
@@ -109,6 +110,9 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "TRUSTED_PROXIES=proxy.example", ""),
         ("", "CORS_ORIGINS=a.example", ""),
         ("", "MAX_CONCURRENT=33", ""),
+        ("", "MAX_CONNECTIONS=0", ""),
+        ("", "HEAD_TIMEOUT=0", ""),
+        ("", "IDLE_TIMEOUT=soon", ""),
         ("", "POOL_SIZE=-1", ""),
         ("", "POOL_SIZE=100000", ""),
         ("", "CUSTOM_POOLS=a", ""),

@@ -13,6 +13,7 @@ mod support;
 mod access;
 mod admission;
 mod clean;
+mod clients;
 mod conformance;
 mod ends;
 mod first_minute;

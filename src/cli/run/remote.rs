@@ -16,7 +16,8 @@ use super::request::{Body, body};
 use super::server::Server;
 use crate::execution::request::Execution;
 use crate::execution::transcript::Stream;
-use crate::registry::client::{retry_after, tls};
+use crate::internet::tls;
+use crate::registry::client::retry_after;
 
 /// For a connection to stand, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
