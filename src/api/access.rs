@@ -91,6 +91,11 @@ impl Access {
         }
     }
 
+    /// Whether many callers come from this address.
+    pub(super) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.trusts(address.to_canonical())
+    }
+
     /// Who asks, and where he stands after this request, whether he may come in or not.
     fn ask(&self, request: &ServiceRequest) -> (Option<Standing>, Result<Caller, Problem>) {
         let needs = Needs::of(request.match_info().as_str());

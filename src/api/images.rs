@@ -22,7 +22,7 @@ use follow::Follower;
 const LEAVING: Duration = Duration::from_secs(2);
 const LOOK: Duration = Duration::from_millis(20);
 /// Where a reference stands in an address.
-pub(super) const PREFIX: &str = "/images/";
+const PREFIX: &str = "/images/";
 
 pub(super) async fn list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     let images = door.executor.registry().images().list().await?;

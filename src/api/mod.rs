@@ -9,6 +9,7 @@ mod docs;
 mod dto;
 mod events;
 mod execute;
+mod executions;
 mod fields;
 mod follow;
 pub(crate) mod images;
@@ -35,6 +36,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub(crate) use answer::Answer;
 pub use code::Code;
 pub use connection::serve;
+pub use executions::Reports;
+pub(crate) use languages::Languages;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
@@ -44,6 +47,7 @@ use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::execution::background::Executions;
 use crate::telemetry::said;
 
 /// What the handlers share.
@@ -51,6 +55,7 @@ pub struct Door {
     /// Who may come in.
     pub access: Arc<Access>,
     pub executor: Arc<Executor>,
+    pub executions: Arc<Executions>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
     pub naming: Naming,
@@ -91,6 +96,24 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(post_only)),
         )
         .service(get("/languages", languages::list))
+        .service(
+            web::resource("/executions")
+                .route(web::post().to(async |request, payload, door| {
+                    guarded(executions::create(request, payload, door)).await
+                }))
+                .route(web::get().to(guarded_executions))
+                .route(web::head().to(guarded_executions))
+                .default_service(web::to(list_or_post)),
+        )
+        .service(execution("/executions/{id}"))
+        .service(
+            web::resource("/executions/{id}/events")
+                .route(
+                    web::get()
+                        .to(async |request, door| guarded(executions::events(request, door)).await),
+                )
+                .default_service(web::to(events_only)),
+        )
         .service(get("/images", guarded_list))
         .service(
             // `pull` is also a name that an image may have.
@@ -130,6 +153,24 @@ fn image(path: &str) -> Resource {
         .default_service(web::to(image_only))
 }
 
+/// What any execution's address knows.
+fn execution(path: &str) -> Resource {
+    let describe = async |request, door| guarded(executions::describe(request, door)).await;
+    let cancel = async |request, door| guarded(executions::cancel(request, door)).await;
+    web::resource(path)
+        .route(web::get().to(describe))
+        .route(web::head().to(describe))
+        .route(web::delete().to(cancel))
+        .default_service(web::to(execution_only))
+}
+
+async fn guarded_executions(
+    request: HttpRequest,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, Problem> {
+    guarded(executions::list(request, door)).await
+}
+
 async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     guarded(images::list(door)).await
 }
@@ -148,6 +189,18 @@ async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn get_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD"))
+}
+
+async fn list_or_post(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, POST"))
+}
+
+async fn execution_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, DELETE"))
+}
+
+async fn events_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET"))
 }
 
 async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {

@@ -106,6 +106,13 @@ impl Problem {
         Self::new(Code::TooManyConnections, detail).retry(RETRY_AFTER)
     }
 
+    /// As many executions as may wait in the background do so.
+    pub fn too_many_executions() -> Self {
+        let detail = "as many executions as may wait in the background do so already; the \
+                      operator's MAX_BACKGROUND sets that";
+        Self::new(Code::TooManyExecutions, detail).retry(Duration::from_secs(5))
+    }
+
     /// As many clients as may wait for pulls do so.
     pub fn too_many_pulls() -> Self {
         let detail = "as many pulls as may be waited for at once go on already";

@@ -17,7 +17,7 @@ use super::Door;
 use super::code::Code;
 use super::connection::{self, Inside};
 use super::problem::Problem;
-use super::{images, record};
+use super::record;
 
 const HEADER: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_LEN: usize = 128;
@@ -97,14 +97,6 @@ pub async fn middleware(
     })
 }
 
-/// What was said in the headers of an answer before it got its final form.
-fn keep(said: HeaderMap, headers: &mut HeaderMap) {
-    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
-    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
-        headers.append(name, value);
-    }
-}
-
 /// What every answer says beside what it is about.
 pub(super) fn finish(headers: &mut HeaderMap, id: &RequestId) {
     if let Ok(value) = HeaderValue::from_str(id.as_str()) {
@@ -122,6 +114,14 @@ fn has_body(headers: &HeaderMap) -> bool {
     headers.contains_key(TRANSFER_ENCODING) || length.is_some_and(|length| length != b"0")
 }
 
+/// What was said in the headers of an answer before it got its final form.
+fn keep(said: HeaderMap, headers: &mut HeaderMap) {
+    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
+    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
+        headers.append(name, value);
+    }
+}
+
 /// A head that is larger than any honest one, or that others could read differently. Past 128 KiB
 /// the server itself answers 431.
 fn head_problem(request: &ServiceRequest) -> Option<Problem> {
@@ -129,10 +129,6 @@ fn head_problem(request: &ServiceRequest) -> Option<Problem> {
     if request.uri().scheme().is_some() {
         let detail = "the address must begin with its path";
         return Some(Problem::new(Code::MalformedRequest, detail));
-    }
-    // The router would decode it, and whoever compares paths, such as a proxy, may not.
-    if request.path().contains('%') && !request.path().starts_with(images::PREFIX) {
-        return Some(Problem::not_found());
     }
     if request.uri().to_string().len() > MAX_URI {
         let detail = format!("the address is longer than {MAX_URI} bytes");

@@ -39,7 +39,9 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
 
 /// Everything that is counted and measured, for Prometheus.
 pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
-    HttpResponse::Ok().content_type(CONTENT_TYPE).body(door.executor.metrics().encode())
+    let metrics = door.executor.metrics();
+    door.executions.measure(metrics);
+    HttpResponse::Ok().content_type(CONTENT_TYPE).body(metrics.encode())
 }
 
 /// The body of `GET /ready`.

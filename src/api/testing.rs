@@ -13,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::{Access, AccessOptions};
-use super::{Canary, Door, Readiness};
+use super::{Canary, Door, Readiness, Reports};
 use crate::config::Naming;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
+use crate::execution::background::{BackgroundOptions, Executions};
+use crate::execution::store::{FileStore, Place, StoreOptions};
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
 use crate::registry::testing::{image, registry};
@@ -125,11 +127,21 @@ pub(crate) fn executor_with(engine: Arc<Stage>, images: Arc<Registry>) -> Arc<Ex
     Arc::new(Executor::new(pool, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 
+/// Executions in memory, four of them in the background at most.
+pub(crate) fn executions(executor: &Arc<Executor>) -> Arc<Executions> {
+    let kept = StoreOptions { ttl: Duration::from_secs(3600), size_limit: 1 << 20 };
+    let store = FileStore::open(Place::Memory, kept).expect("a store");
+    let options = BackgroundOptions { max_background: 4, webhooks: None };
+    Executions::new(Arc::clone(executor), store, Box::new(Reports), options).expect("executions")
+}
+
 /// A door to such an engine, with a body of at most 4 KiB.
 pub(crate) fn door(engine: Arc<Stage>) -> Door {
+    let executor = executor(engine);
     Door {
         access: Arc::new(Access::open(&AccessOptions::default()).expect("no keys")),
-        executor: executor(engine),
+        executions: executions(&executor),
+        executor,
         readiness: Readiness {
             engine: "native".into(),
             reason: "a test".into(),

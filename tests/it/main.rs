@@ -16,6 +16,7 @@ mod clean;
 mod clients;
 mod conformance;
 mod ends;
+mod executions;
 mod first_minute;
 mod humaneval;
 mod isolation;

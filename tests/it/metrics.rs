@@ -10,7 +10,10 @@ use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::executions::Kept;
+use crate::executions::webhooks::secret;
 use crate::pool::guests;
+use crate::support::http::{Request, Response, Server};
 use crate::support::service::{client, free_address};
 use crate::support::{Engine, Service, host, until};
 
@@ -61,6 +64,10 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = (silent.local_addr().expect("its address"), silent);
     let registries = format!("{closed},{}", silent.0);
+    let hooks = Server::start(|_: &Request| Response::new(200, ""));
+    let hook = format!("http://{}", hooks.address());
+    let kept = Kept::new();
+    let secret = secret(&kept);
     let settings = [
         ("MAX_CONCURRENT", "1"),
         ("QUEUE_LIMIT", "1"),
@@ -68,6 +75,8 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
         ("INSECURE_REGISTRIES", &registries),
         ("CUSTOM_IMAGE_PULL_RETRIES", "0"),
         ("CUSTOM_IMAGE_PULL_TIMEOUT", "8"),
+        ("WEBHOOK_HOSTS", &hook),
+        ("WEBHOOK_SECRET_FILE", &secret),
     ];
     let service = Service::start(engine, &settings);
     let full = |metrics: &Metrics| metrics.sample("oncebox_pool_waiting") == 2.0;
@@ -86,6 +95,8 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let request = json!({"script": "echo now", "tmp_size": "3m"});
     assert_eq!(service.run(&request).text(), "now\n");
     service.refuse(&json!({"script": ""}));
+    let request = json!({"script": "echo later", "webhook": hook});
+    assert_eq!(service.post_to("/executions", &request).http, 202);
     // As many failures in a row as a registry may have, and one image that is asked for again.
     for tag in [1, 2, 3, 4, 5, 5] {
         let request = json!({"script": "x", "image": format!("{closed}/x:{tag}")});
@@ -106,6 +117,7 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
             assert_eq!(timeout.code(), "registry_timeout");
         });
         host::await_argument(mark);
+        assert_eq!(service.post_to("/executions", &json!({"script": "echo last"})).http, 202);
         until("every metric to move", Duration::from_secs(5), || {
             let metrics = Metrics::of(&service);
             let still = metrics.names.iter().filter(|name| !metrics.moved(name));

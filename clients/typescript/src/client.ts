@@ -53,8 +53,13 @@ export class Oncebox {
     // What is wrong before the script starts may come as an event, and is tried again all the same.
     const { first, rest } = await this.#transport.send({ ...call, headers }, async ({ body }) => {
       const rest = events(body ?? empty(), options.signal);
-      const first = await rest.next();
-      return { first: first.done ? undefined : reader.read(first.value), rest };
+      const raw = await rest.next();
+      try {
+        return { first: raw.done ? undefined : reader.read(raw.value), rest };
+      } catch (error) {
+        await rest.return();
+        throw error;
+      }
     });
     try {
       if (first !== undefined) yield first;

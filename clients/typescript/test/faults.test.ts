@@ -1,4 +1,5 @@
 import assert from "node:assert/strict";
+import { getEventListeners } from "node:events";
 import { test } from "node:test";
 
 import { ConnectionError, type Event, Oncebox, ProblemError } from "oncebox";
@@ -130,6 +131,21 @@ test("a signal ends whatever is going on, with its reason", { timeout }, async (
   assert.equal(service.seen.length, 4);
 });
 
+test("a signal that lives on gathers nothing", { timeout }, async (t) => {
+  const busy = problem(429, "queue_full", { "retry-after": "0" });
+  const whole = stream(STARTED + RESULT);
+  const service = await fake(t, busy, json(answer()), whole, broken, json({ id: "e-1" }), whole, whole);
+  const { signal } = new AbortController();
+  const client = service.client();
+  await client.run("true", { signal });
+  await all(client.stream("true", { signal }));
+  await assert.rejects(client.run("true", { signal }), ConnectionError);
+  const execution = await client.execution("e-1", { signal });
+  await execution.wait({ signal });
+  for await (const _ of client.stream("true", { signal })) break;
+  assert.equal(getEventListeners(signal, "abort").length, 0);
+});
+
 test("leaving a stream closes its connection", { timeout }, async (t) => {
   const service = await fake(t, stream(STARTED, "silence"));
   for await (const { type } of service.client().stream("sleep 100")) {
@@ -148,8 +164,9 @@ test("a stream that was never begun is never sent", { timeout }, async (t) => {
 test("a problem before the start is tried again even as an event", { timeout }, async (t) => {
   const late = event("error", "end", { status: 503, code: "queue_timeout", detail: "too late" });
   const refused = problem(429, "queue_full", { "retry-after": "0" });
-  const service = await fake(t, stream(`:\n\n${late}`), refused, stream(STARTED + RESULT), stream(STARTED + late));
+  const service = await fake(t, stream(`:\n\n${late}`, "silence"), refused, stream(STARTED + RESULT), stream(STARTED + late));
   assert.deepEqual(told(await all(service.client().stream("true"))), ["", "result"]);
+  await service.left;
   await assert.rejects(all(service.client().stream("true")), { code: "queue_timeout", status: 503 });
   assert.equal(service.seen.length, 4);
 });

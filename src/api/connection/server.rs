@@ -21,17 +21,16 @@ use super::refusal;
 use super::slots::Slots;
 use super::state::Connection;
 use super::stream::Stream;
-use crate::api::access::Origins;
-use crate::api::{Code, Door, access, measure, middleware, routes};
+use crate::api::access::{self, Origins};
+use crate::api::{Code, Door, measure, middleware, routes};
 use crate::config::{HttpSettings, Timeouts};
-use crate::execution::admission::Who;
 
 /// For cancelled executions to answer, and for the workers to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
 /// For the rest of a body that nobody reads; and for a refused connection to take its answer.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Serves the door's addresses to whoever connects.
+/// Serves the door's addresses to whoever connects, and to pages of these origins.
 ///
 /// # Errors
 /// When the socket can't be listened on.
@@ -91,7 +90,7 @@ async fn admitted(
     // A large answer is several writes; none of them waits for the one before to be confirmed.
     io.set_nodelay(true).map_err(drop)?;
     let peer = io.peer_addr().map_err(drop)?;
-    let Some(slot) = slots.take(Who::at(peer.ip())) else {
+    let Some(slot) = slots.take(peer.ip()) else {
         let answer = refusal::answer(&door, Code::TooManyConnections);
         let _ = timeout(LINGER, io.write_all(&answer)).await;
         return Err(());

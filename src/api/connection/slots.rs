@@ -1,13 +1,14 @@
 //! How many connections there may be.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::web;
 
 use crate::api::Door;
 use crate::execution::admission::Who;
-use crate::telemetry::metrics::Connection as Counted;
+use crate::telemetry::metrics::Connection;
 
 /// The places for connections. One caller gets at most half of them, so that no one client takes
 /// all.
@@ -28,18 +29,24 @@ impl Slots {
         Arc::new(Self { most, open: Mutex::default(), door })
     }
 
-    /// A place for a connection of this caller's, until it is dropped.
-    pub(super) fn take(self: &Arc<Self>, who: Who) -> Option<Slot> {
+    /// A place for a connection from this address, until it is dropped.
+    pub(super) fn take(self: &Arc<Self>, address: IpAddr) -> Option<Slot> {
+        let who = Who::at(address);
+        // Behind a proxy is not one client.
+        let most_of_one = match self.door.access.is_proxy(address) {
+            true => self.most,
+            false => self.most.div_ceil(2),
+        };
         let mut open = self.open();
         let own = open.by.get(&who).copied().unwrap_or_default();
-        if open.all >= self.most || own >= self.most.div_ceil(2) {
+        if open.all >= self.most || own >= most_of_one {
             return None;
         }
         open.all += 1;
         open.by.insert(who.clone(), own + 1);
         drop(open);
-        let _counted = self.door.executor.metrics().http().connection();
-        Some(Slot { slots: Arc::clone(self), who, _counted })
+        let counted = self.door.executor.metrics().http().connection();
+        Some(Slot { slots: Arc::clone(self), who, _counted: counted })
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -51,7 +58,7 @@ impl Slots {
 pub(super) struct Slot {
     slots: Arc<Slots>,
     who: Who,
-    _counted: Counted,
+    _counted: Connection,
 }
 
 impl Drop for Slot {
@@ -76,7 +83,7 @@ mod tests {
     async fn one_caller_takes_half_and_all_together_no_more_than_there_are() {
         let (stage, _running) = Stage::new();
         let slots = Slots::new(5, web::Data::new(door(stage)));
-        let who = |last: u8| Who::at([192, 0, 2, last].into());
+        let who = |last: u8| IpAddr::from([192, 0, 2, last]);
         let mut held: Vec<_> = (0..4).filter_map(|_| slots.take(who(1))).collect();
         assert_eq!(held.len(), 3);
         held.extend((0..3).filter_map(|_| slots.take(who(2))));

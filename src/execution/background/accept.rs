@@ -21,6 +21,7 @@ pub struct Asked {
     pub caller: Caller,
     pub asked_by: AskedBy,
     pub request_id: String,
+    pub traceparent: String,
     /// Run it again when the service ended first.
     pub retry: bool,
     /// The idempotency key.
@@ -100,12 +101,14 @@ impl Executions {
     }
 
     async fn begin(self: &Arc<Self>, asked: Asked, key: Option<Key>) -> Result<Accepted, Refused> {
-        let Asked { execution, caller, asked_by, request_id, retry, webhook, .. } = asked;
+        let Asked { execution, caller, asked_by, request_id, traceparent, retry, webhook, .. } =
+            asked;
         let head = Head {
             id: execution.id,
             owner: caller.who.to_string(),
             concurrency: Some(caller.concurrency()).filter(|most| *most < usize::MAX),
             request_id,
+            traceparent: Some(traceparent),
             asked_by,
             created: now(),
             retry,
@@ -199,7 +202,7 @@ async fn fingerprint(asked: &Asked) -> Result<Vec<u8>, StoreError> {
 }
 
 /// Bytes of what came with it.
-fn size(execution: &Execution) -> usize {
+pub(super) fn size(execution: &Execution) -> usize {
     let files: usize = execution.files.iter().map(|file| file.content.len()).sum();
     execution.script.len() + execution.stdin.as_ref().map_or(0, bytes::Bytes::len) + files
 }

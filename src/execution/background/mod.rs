@@ -52,7 +52,13 @@ pub struct BackgroundOptions {
 /// Says of executions what is the door's to say.
 pub trait Reporter: Send + Sync + 'static {
     /// One begins to wait for its turn.
-    fn watch(&self, head: &Head, execution: &Execution, caller: &Caller) -> Box<dyn Watch>;
+    fn watch(
+        &self,
+        executor: &Executor,
+        head: &Head,
+        execution: &Execution,
+        caller: &Caller,
+    ) -> Box<dyn Watch>;
 
     /// The document of one that has ended.
     ///
@@ -97,8 +103,26 @@ impl Executions {
         reporter: Box<dyn Reporter>,
         options: BackgroundOptions,
     ) -> Result<Arc<Self>, String> {
+        let executions = Self::new(executor, store, reporter, options)?;
+        executions.recover().await.map_err(|e| e.to_string())?;
+        if executions.webhooks.is_some() {
+            executions.runtime.spawn(webhook::deliver(Arc::clone(&executions)));
+        }
+        Ok(executions)
+    }
+
+    /// The same where nothing is kept yet, and nobody is to be told anything.
+    ///
+    /// # Errors
+    /// As [`Executions::open`].
+    pub(crate) fn new(
+        executor: Arc<Executor>,
+        store: FileStore,
+        reporter: Box<dyn Reporter>,
+        options: BackgroundOptions,
+    ) -> Result<Arc<Self>, String> {
         let BackgroundOptions { max_background, webhooks } = options;
-        let executions = Arc::new(Self {
+        Ok(Arc::new(Self {
             executor,
             keeper: Keeper::start(Arc::new(store) as Arc<dyn Store>)?,
             reporter,
@@ -109,12 +133,7 @@ impl Executions {
             runs: TaskTracker::new(),
             closing: CancellationToken::new(),
             runtime: Handle::current(),
-        });
-        executions.recover().await.map_err(|e| e.to_string())?;
-        if executions.webhooks.is_some() {
-            executions.runtime.spawn(webhook::deliver(Arc::clone(&executions)));
-        }
-        Ok(executions)
+        }))
     }
 
     /// Where its webhooks may lead.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use tracing::{info, warn};
 use uuid::Uuid;
 
+use super::accept::size;
 use super::run::due_now;
 use super::{Executions, Task};
 use crate::execution::Failure;
@@ -25,9 +26,10 @@ impl Executions {
         for id in pending {
             match self.left(id).await? {
                 Left::Nothing => {}
-                Left::ToRun(head, execution, caller) => {
+                Left::ToRun(left) => {
                     again += 1;
-                    let task = Arc::new(Task::new(*head, execution.script.len()));
+                    let (head, execution, caller) = *left;
+                    let task = Arc::new(Task::new(head, size(&execution)));
                     self.tasks().insert(id, Arc::clone(&task));
                     let executions = Arc::clone(self);
                     let run = async move { executions.run(&task, execution, caller).await };
@@ -54,25 +56,23 @@ impl Executions {
     async fn left(&self, id: Uuid) -> Result<Left, StoreError> {
         let read = self.keeper.read(move |store| Ok((store.head(id)?, store.request(id)?)));
         let (head, request) = read.await?;
-        let Some(head) = head.map(Box::new) else { return Ok(Left::Nothing) };
-        let Some(request) = request.filter(|_| head.retry && head.tries < TRIES) else {
-            return Ok(Left::Interrupted(head));
-        };
-        let caller = caller(&head);
-        match (unpack_request(id, &request), caller) {
-            (Ok(execution), Some(caller)) => Ok(Left::ToRun(head, execution, caller)),
-            (Err(error), _) => {
-                warn!(%id, %error, "an execution can't be run again");
-                Ok(Left::Interrupted(head))
-            }
-            (_, None) => Ok(Left::Interrupted(head)),
-        }
+        let Some(head) = head else { return Ok(Left::Nothing) };
+        let request = request.filter(|_| head.retry && head.tries < TRIES);
+        let execution = request.map(|request| unpack_request(id, &request)).transpose();
+        let execution = execution.unwrap_or_else(|error| {
+            warn!(%id, %error, "an execution can't be run again");
+            None
+        });
+        Ok(match (execution, caller(&head)) {
+            (Some(execution), Some(caller)) => Left::ToRun(Box::new((head, execution, caller))),
+            _ => Left::Interrupted(Box::new(head)),
+        })
     }
 }
 
 enum Left {
     Nothing,
-    ToRun(Box<Head>, Execution, Caller),
+    ToRun(Box<(Head, Execution, Caller)>),
     Interrupted(Box<Head>),
 }
 

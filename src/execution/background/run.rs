@@ -30,7 +30,7 @@ const LARGE: usize = 256 * 1024;
 impl Executions {
     /// Runs it to its end, and writes that down. A panic ends nothing but this.
     pub(super) async fn run(&self, task: &Arc<Task>, execution: Execution, caller: Caller) {
-        let watch = self.reporter.watch(&task.head, &execution, &caller);
+        let watch = self.reporter.watch(&self.executor, &task.head, &execution, &caller);
         let begun = Begun { task, executions: self };
         let run = self.executor.run(execution, &caller, &begun, &task.cancelled);
         let ended = AssertUnwindSafe(run).catch_unwind().await;
@@ -177,22 +177,22 @@ struct Begun<'a> {
 
 impl Observer for Begun<'_> {
     fn waits(&self, place: Place) {
-        self.task.waits(place);
+        self.task.live.waits(place);
     }
 
     fn started(&self) {
-        self.task.started();
-        if self.task.head.retry {
+        self.task.live.started();
+        if self.task.begin() && self.task.head.retry {
             // The script does not wait for it.
             drop(self.executions.keeper.commit(Change::Begin(self.task.head.id)));
         }
     }
 
     fn stdout(&self, bytes: &[u8]) {
-        self.task.stdout(bytes);
+        self.task.live.stdout(bytes);
     }
 
     fn stderr(&self, bytes: &[u8]) {
-        self.task.stderr(bytes);
+        self.task.live.stderr(bytes);
     }
 }

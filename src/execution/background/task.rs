@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::Now;
-use crate::execution::admission::Place;
 use crate::execution::live::{Live, Stage};
-use crate::execution::observer::Observer;
 use crate::execution::store::kept::Head;
 use crate::execution::store::now;
 
@@ -105,28 +103,15 @@ impl Task {
         Head { started: time(&self.started), ended: time(&self.ended), ..self.head.clone() }
     }
 
+    /// Its script has begun; whether that is news. A guest may say so as often as it likes.
+    pub(super) fn begin(&self) -> bool {
+        let order = Ordering::Relaxed;
+        self.started.compare_exchange(0, now(), order, order).is_ok()
+    }
+
     /// It has ended now.
     pub(super) fn over(&self) {
         self.ended.store(now(), Ordering::Relaxed);
-    }
-}
-
-impl Observer for Task {
-    fn waits(&self, place: Place) {
-        self.live.waits(place);
-    }
-
-    fn started(&self) {
-        self.started.store(now(), Ordering::Relaxed);
-        self.live.started();
-    }
-
-    fn stdout(&self, bytes: &[u8]) {
-        self.live.stdout(bytes);
-    }
-
-    fn stderr(&self, bytes: &[u8]) {
-        self.live.stderr(bytes);
     }
 }
 

@@ -175,11 +175,10 @@ class AsyncClient:
             try:
                 if response.status_code == 204:
                     return
+                # To the end, which is right behind the last event: so the connection lives on.
                 async for piece in response.aiter_bytes():
                     for event in follow.feed(piece):
                         yield event
-                    if follow.end is not None:
-                        break
             except httpx.TransportError as error:
                 failed = _calls.lost(error)
             finally:

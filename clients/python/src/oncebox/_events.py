@@ -62,6 +62,8 @@ class Follow(Generic[E]):
     def feed(self, piece: bytes) -> Iterator[E]:
         """The events that a piece of the stream completes, all but the last one."""
         for said in self._decoder.feed(piece):
+            if self.end is not None:
+                return
             if said.name == "error":
                 raise _problem(said)
             read = self._words.get(said.name)

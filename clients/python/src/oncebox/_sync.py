@@ -1,4 +1,4 @@
-"""The client for programs that wait. Made by `generate` from _async.py: do not edit."""
+"""The client that just waits. Made by `generate` from _async.py: do not edit."""
 
 from __future__ import annotations
 
@@ -175,11 +175,10 @@ class Client:
             try:
                 if response.status_code == 204:
                     return
+                # To the end, which is right behind the last event: so the connection lives on.
                 for piece in response.iter_bytes():
                     for event in follow.feed(piece):
                         yield event
-                    if follow.end is not None:
-                        break
             except httpx.TransportError as error:
                 failed = _calls.lost(error)
             finally:

@@ -65,7 +65,7 @@ mod tests {
         for bytes in [24, 64] {
             assert!(of(bytes).parse::<Secret>().is_ok(), "{bytes}");
         }
-        for wrong in [of(23), of(65), of(0), of(32)[6..].to_owned(), "whsec_#".to_owned()] {
+        for wrong in [of(23), of(65), of(32)[6..].to_owned(), "whsec_#".to_owned()] {
             let why = wrong.parse::<Secret>().unwrap_err().to_string();
             assert!(!why.contains(&wrong), "{why}");
         }
