@@ -15,6 +15,7 @@ mod clean;
 mod conformance;
 mod ends;
 mod first_minute;
+mod http;
 mod humaneval;
 mod isolation;
 mod languages;
