@@ -47,6 +47,7 @@ pub mod doctor;
 pub mod engine;
 pub mod execution;
 pub mod guest_binary;
+mod internet;
 pub mod pool;
 pub mod registry;
 pub mod startup;

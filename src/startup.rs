@@ -1,6 +1,7 @@
 //! The composition root: settings to engine, executor and HTTP, and the order of stopping.
 
 mod choose;
+mod executions;
 pub(crate) mod images;
 mod launch;
 mod offline;
@@ -28,7 +29,9 @@ use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings};
 use crate::engine::Engine;
+use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
+use crate::execution::store::Place;
 use crate::pool::Floor;
 use crate::telemetry;
 pub use choose::{Chosen, NoEngine};
@@ -52,7 +55,10 @@ pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
     raise_descriptor_limit();
     let prepared = prepare(settings);
-    match prepared.and_then(|(launched, runtime)| runtime.block_on(run(settings, launched))) {
+    let ended = prepared.and_then(|Prepared { launched, executions, runtime }| {
+        runtime.block_on(run(settings, launched, executions))
+    });
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             eprintln!("oncebox: {why}");
@@ -71,10 +77,18 @@ fn raise_descriptor_limit() {
     }
 }
 
-fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Runtime), String> {
+/// What has to be there before the process gives up its privileges, and what it gets behind that.
+struct Prepared {
+    launched: Option<Launched>,
+    executions: Place,
+    runtime: tokio::runtime::Runtime,
+}
+
+fn prepare(settings: &Settings) -> Result<Prepared, String> {
     let owner = settings.user.as_ref().map(privileges::ids).transpose()?;
     let needed = settings.engine != EngineChoice::Docker;
     let launched = needed.then(|| Launched::now(settings, owner));
+    let executions = executions::place(settings, owner)?;
     if let Some(user) = &settings.user {
         privileges::become_user(user)?;
     }
@@ -82,15 +96,25 @@ fn prepare(settings: &Settings) -> Result<(Option<Launched>, tokio::runtime::Run
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    Ok((launched, runtime.map_err(|e| format!("no threads: {e}"))?))
+    let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
+    Ok(Prepared { launched, executions, runtime })
 }
 
-async fn run(settings: &Settings, launched: Option<Launched>) -> Result<(), String> {
+async fn run(
+    settings: &Settings,
+    launched: Option<Launched>,
+    executions: Place,
+) -> Result<(), String> {
     let reloads = settings.access.keys_file.is_some();
     let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
-    let application = tokio::select! {
-        built = Application::build(settings, launched) => built.map_err(|e| e.to_string())?,
-        () = signals.stop.cancelled() => return Ok(()),
+    let built = signals.force.run_until_cancelled(async {
+        Application::build(settings, launched, executions, &signals.stop).await
+    });
+    let application = match built.await {
+        None => return Err("stopped by force".into()),
+        // There was nothing yet that could be stopped.
+        Some(Err(_)) if signals.stop.is_cancelled() => return Ok(()),
+        Some(built) => built.map_err(|e| e.to_string())?,
     };
     application.run_until_stopped(&signals).await
 }
@@ -153,26 +177,34 @@ pub enum StartError {
     Registries(String),
     #[error(transparent)]
     Keys(#[from] KeyFileError),
+    #[error("{0}")]
+    Executions(String),
 }
 
 impl Application {
-    /// Chooses the engine, proves it with a canary, and listens. `launched` is what was started
-    /// before the process had threads.
+    /// Chooses the engine, proves it with a canary, goes on with the executions that are kept, and
+    /// listens. `launched` is what was started before the process had threads.
     ///
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub async fn build(
         settings: &Settings,
         launched: Option<Launched>,
+        executions: Place,
+        stop: &CancellationToken,
     ) -> Result<Self, StartError> {
         let access = Arc::new(Access::open(&settings.access)?);
         images::client(settings).map_err(StartError::Registries)?;
         telemetry::export();
         // Taken first: a port in use is known before any container is made.
         let listener = listen(settings.address)?;
-        let chosen = choose::choose(settings, launched).await?;
+        let store = executions::store(settings, executions).map_err(StartError::Executions)?;
+        let chosen = choose::choose(settings, launched, stop).await?;
         let engine = chosen.engine.clone();
-        let assembled = Self::assemble(settings, access, listener, chosen);
+        let opened = executions::open(settings, store, Arc::clone(&chosen.executor)).await;
+        let assembled = opened
+            .map_err(StartError::Executions)
+            .and_then(|executions| Self::assemble(settings, access, listener, chosen, executions));
         if assembled.is_err() {
             engine.close().await;
         }
@@ -184,6 +216,7 @@ impl Application {
         access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
+        executions: Arc<Executions>,
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
@@ -195,6 +228,7 @@ impl Application {
         let door = web::Data::new(Door {
             access,
             executor: chosen.executor,
+            executions,
             readiness: Readiness {
                 engine: chosen.engine.name().to_string(),
                 reason: chosen.reason,
@@ -250,6 +284,9 @@ impl Application {
             drain(&door, drain_timeout).await;
             handle.stop(true).await;
             door.executor.pool().close().await;
+            if timeout(CLOSE, door.executions.finish()).await.is_err() {
+                warn!("the execution store did not close within {} s", CLOSE.as_secs());
+            }
             if timeout(CLOSE, engine.close()).await.is_err() {
                 warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
             }
@@ -263,17 +300,25 @@ impl Application {
     }
 }
 
-/// Lets those inside finish, and cancels them at the deadline.
+/// Lets those inside finish, and what runs in the background, and cancels them at the deadline.
 async fn drain(door: &Door, deadline: Duration) {
     door.inside.close();
+    // First, so that none is written down that would be sent away at once.
+    door.executions.close();
     door.executor.close();
-    if timeout(deadline, door.inside.wait()).await.is_ok() {
+    let gone = async || {
+        door.inside.wait().await;
+        door.executions.idle().await;
+    };
+    if timeout(deadline, gone()).await.is_ok() {
         return;
     }
-    warn!("cancelling {} executions that are still running", door.inside.len());
+    let left = || door.inside.len() + door.executions.running();
+    warn!("cancelling {} requests and executions that still go on", left());
     door.cancel.cancel();
-    if timeout(LAST_ANSWERS, door.inside.wait()).await.is_err() {
-        error!("{} executions did not end when cancelled", door.inside.len());
+    door.executions.stop();
+    if timeout(LAST_ANSWERS, gone()).await.is_err() {
+        error!("{} requests and executions did not end when cancelled", left());
     }
 }
 

@@ -6,6 +6,7 @@ pub mod metrics;
 pub mod otel;
 mod trace;
 
+use std::any::Any;
 use std::io::IsTerminal;
 
 use tracing::dispatcher::set_global_default;
@@ -71,6 +72,14 @@ pub fn clean(text: &str) -> String {
         clean.push('…');
     }
     clean
+}
+
+/// What somebody said who panicked.
+#[must_use]
+pub fn said(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    format!("panicked: {}", text.unwrap_or("no message"))
 }
 
 #[cfg(test)]

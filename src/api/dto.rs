@@ -71,6 +71,33 @@ pub struct ExecuteRequest {
     #[serde(deserialize_with = "given")]
     #[schema(schema_with = schema::output_limit, required = false)]
     pub output_limit: Option<Size>,
+    #[serde(deserialize_with = "given")]
+    pub retry_on_interrupt: Option<bool>,
+    #[serde(deserialize_with = "given")]
+    pub webhook: Option<String>,
+}
+
+/// What a request says of an execution that outlives it.
+#[derive(Debug, Default)]
+pub struct Beyond {
+    pub retry_on_interrupt: Option<bool>,
+    pub webhook: Option<String>,
+}
+
+impl Beyond {
+    /// For an address that takes nothing of it.
+    ///
+    /// # Errors
+    /// 400 with the field that is there.
+    pub fn refuse(&self) -> Result<(), Problem> {
+        let field = match self {
+            Self { retry_on_interrupt: Some(_), .. } => "retry_on_interrupt",
+            Self { webhook: Some(_), .. } => "webhook",
+            _ => return Ok(()),
+        };
+        let detail = format!("unknown field `{field}`; only POST /executions takes it");
+        Err(Problem::field(Code::UnknownField, field, detail))
+    }
 }
 
 /// One of `files`.
@@ -97,6 +124,18 @@ impl ExecuteRequest {
     /// 400 with line and column, and with the field's path where the document is JSON.
     pub fn from_json(body: &[u8]) -> Result<Self, Problem> {
         read_json(body)
+    }
+
+    /// The script, and what is said of it beyond its run.
+    ///
+    /// # Errors
+    /// 400 with the field that breaks its rule.
+    pub fn valid(mut self) -> Result<(Execution, Beyond), Problem> {
+        let beyond = Beyond {
+            retry_on_interrupt: self.retry_on_interrupt.take(),
+            webhook: self.webhook.take(),
+        };
+        Ok((self.try_into()?, beyond))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
 use futures_util::FutureExt;
@@ -9,20 +10,22 @@ use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::answer::Answer;
-use super::dto::ExecuteRequest;
+use super::dto::{Beyond, ExecuteRequest};
 use super::events::Resume;
+use super::executions::{self, Asks};
 use super::follow::{Follower, begun};
 use super::large::Pieces;
 use super::problem::Problem;
 use super::record::Watched;
 use super::request_id::RequestId;
-use super::{Door, access, body, events, large, multipart, said};
+use super::{Door, access, body, events, large, multipart};
 use crate::execution::Failure;
-use crate::execution::admission::Caller;
+use crate::execution::admission::{BusyCode, Caller};
 use crate::execution::live::Live;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
-use crate::telemetry::Trace;
+use crate::execution::store::kept::AskedBy;
+use crate::telemetry::{Trace, said};
 
 /// Runs one script, and answers when it has ended or with its events. Dropped when the client
 /// leaves, and the container is killed with it.
@@ -32,7 +35,11 @@ pub(super) async fn execute(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, Problem> {
     let inside = door.enter()?;
-    let execution = asked(&request, payload, door.max_body).await?;
+    let asks = Asks::read(&request, payload, &door, AskedBy::Execute).await?;
+    if asks.is_keyed() {
+        return executions::execute(&request, asks, door, inside).await;
+    }
+    let execution = asks.into_execution();
     let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
@@ -45,7 +52,7 @@ pub(super) async fn execute(
             watched.ended(&outcome).behind_the_answer();
             answer(outcome).await
         }
-        Err(failure) => Err(watched.failed(failure)),
+        Err(failure) => Err(watched.failed(told(failure))),
     }
 }
 
@@ -67,11 +74,16 @@ async fn follow(
             let run = door.executor.run(execution, &caller, &*live, &door.cancel);
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let ended = ended.unwrap_or_else(|panic| Err(Failure::Internal(said(&*panic))));
-            match &ended {
-                Ok(outcome) => drop(watched.ended(outcome)),
-                Err(failure) => drop(watched.failed(failure.clone())),
-            }
+            let ended = ended.map_err(told);
+            let line = match &ended {
+                Ok(outcome) => Some(watched.ended(outcome)),
+                Err(failure) => {
+                    watched.failed(failure.clone());
+                    None
+                }
+            };
             live.end(Arc::new(ended));
+            drop(line);
         }
     };
     let run = AbortOnDropHandle::new(actix_web::rt::spawn(run));
@@ -82,25 +94,36 @@ async fn follow(
     Ok(events::response(follower.events()))
 }
 
+/// What ends an execution before its script runs, as long as its client waits, is the service's own
+/// end.
+fn told(failure: Failure) -> Failure {
+    match failure {
+        Failure::Cancelled => {
+            Failure::Busy { code: BusyCode::Draining, retry_after: Duration::ZERO }
+        }
+        other => other,
+    }
+}
+
 /// Reads what is to be run. The body itself is gone when this returns: an execution may wait long.
-async fn asked(
+pub(super) async fn asked(
     request: &HttpRequest,
     payload: web::Payload,
     max_body: usize,
-) -> Result<Execution, Problem> {
+) -> Result<(Execution, Beyond), Problem> {
     let encoding = Encoding::of(request)?;
     let body = body::read(request, payload, max_body).await?;
     match encoding {
         Encoding::Json => {
             let bytes = body.len();
-            let read = move || ExecuteRequest::from_json(&body).and_then(Execution::try_from);
+            let read = move || ExecuteRequest::from_json(&body).and_then(ExecuteRequest::valid);
             large::work(bytes, read).await?
         }
-        Encoding::Form => multipart::read(request.headers(), body).await?.try_into(),
+        Encoding::Form => multipart::read(request.headers(), body).await?.valid(),
     }
 }
 
-async fn answer(outcome: Outcome) -> Result<HttpResponse, Problem> {
+pub(super) async fn answer(outcome: Outcome) -> Result<HttpResponse, Problem> {
     let json = large::work(outcome.size(), move || Answer::from(outcome).into_json()).await?;
     let json = json.map_err(|e| Problem::internal(format!("the answer: {e}")))?;
     Ok(HttpResponse::Ok().content_type("application/json").body(Pieces::of(json)))

@@ -9,6 +9,7 @@ mod docs;
 mod dto;
 mod events;
 mod execute;
+mod executions;
 mod fields;
 mod follow;
 pub(crate) mod images;
@@ -22,7 +23,6 @@ mod record;
 mod request_id;
 mod system;
 
-use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
@@ -36,6 +36,8 @@ use tokio_util::task::task_tracker::TaskTrackerToken;
 pub(crate) use answer::Answer;
 pub use code::Code;
 pub use connection::serve;
+pub use executions::Reports;
+pub(crate) use languages::Languages;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
@@ -45,12 +47,15 @@ use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
+use crate::execution::background::Executions;
+use crate::telemetry::said;
 
 /// What the handlers share.
 pub struct Door {
     /// Who may come in.
     pub access: Arc<Access>,
     pub executor: Arc<Executor>,
+    pub executions: Arc<Executions>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
     pub naming: Naming,
@@ -91,6 +96,24 @@ pub fn routes(config: &mut web::ServiceConfig) {
                 .default_service(web::to(post_only)),
         )
         .service(get("/languages", languages::list))
+        .service(
+            web::resource("/executions")
+                .route(web::post().to(async |request, payload, door| {
+                    guarded(executions::create(request, payload, door)).await
+                }))
+                .route(web::get().to(guarded_executions))
+                .route(web::head().to(guarded_executions))
+                .default_service(web::to(list_or_post)),
+        )
+        .service(execution("/executions/{id}"))
+        .service(
+            web::resource("/executions/{id}/events")
+                .route(
+                    web::get()
+                        .to(async |request, door| guarded(executions::events(request, door)).await),
+                )
+                .default_service(web::to(events_only)),
+        )
         .service(get("/images", guarded_list))
         .service(
             // `pull` is also a name that an image may have.
@@ -130,6 +153,24 @@ fn image(path: &str) -> Resource {
         .default_service(web::to(image_only))
 }
 
+/// What any execution's address knows.
+fn execution(path: &str) -> Resource {
+    let describe = async |request, door| guarded(executions::describe(request, door)).await;
+    let cancel = async |request, door| guarded(executions::cancel(request, door)).await;
+    web::resource(path)
+        .route(web::get().to(describe))
+        .route(web::head().to(describe))
+        .route(web::delete().to(cancel))
+        .default_service(web::to(execution_only))
+}
+
+async fn guarded_executions(
+    request: HttpRequest,
+    door: web::Data<Door>,
+) -> Result<HttpResponse, Problem> {
+    guarded(executions::list(request, door)).await
+}
+
 async fn guarded_list(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     guarded(images::list(door)).await
 }
@@ -142,19 +183,24 @@ async fn guarded(
     ended.unwrap_or_else(|panic| Err(Problem::internal(format!("a handler {}", said(&*panic)))))
 }
 
-/// What somebody said who panicked.
-fn said(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-    format!("panicked: {}", text.unwrap_or("no message"))
-}
-
 async fn post_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "POST"))
 }
 
 async fn get_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD"))
+}
+
+async fn list_or_post(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, POST"))
+}
+
+async fn execution_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET, HEAD, DELETE"))
+}
+
+async fn events_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+    Err(Problem::method_not_allowed(request.method(), "GET"))
 }
 
 async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
@@ -167,6 +213,19 @@ async fn image_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
 
 async fn nowhere() -> Result<HttpResponse, Problem> {
     Err(Problem::not_found())
+}
+
+/// What is read of a body with these headers, for those who write one.
+#[cfg(test)]
+pub(crate) async fn reading(
+    headers: &actix_web::http::header::HeaderMap,
+    body: bytes::Bytes,
+) -> Result<crate::execution::request::Execution, Problem> {
+    let content_type = headers.get(actix_web::http::header::CONTENT_TYPE);
+    match content_type.is_some_and(|value| value.as_bytes().starts_with(b"multipart/")) {
+        true => multipart::read(headers, body).await?.try_into(),
+        false => dto::ExecuteRequest::from_json(&body)?.try_into(),
+    }
 }
 
 #[cfg(test)]

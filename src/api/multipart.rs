@@ -91,6 +91,14 @@ fn put(
         }
         "tmp_size" => once(name, &mut request.tmp_size, value(name, content)?),
         "output_limit" => once(name, &mut request.output_limit, value(name, content)?),
+        "retry_on_interrupt" => {
+            let choice = text(name, content)?
+                .trim()
+                .parse()
+                .map_err(|_| Problem::field(Code::InvalidRequest, name, "write true or false"))?;
+            once(name, &mut request.retry_on_interrupt, choice)
+        }
+        "webhook" => once(name, &mut request.webhook, text(name, content)?),
         "args" => {
             request.args.push(text(name, content)?);
             Ok(())

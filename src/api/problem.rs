@@ -106,6 +106,13 @@ impl Problem {
         Self::new(Code::TooManyConnections, detail).retry(RETRY_AFTER)
     }
 
+    /// As many executions as may wait in the background do so.
+    pub fn too_many_executions() -> Self {
+        let detail = "as many executions as may wait in the background do so already; the \
+                      operator's MAX_BACKGROUND sets that";
+        Self::new(Code::TooManyExecutions, detail).retry(Duration::from_secs(5))
+    }
+
     /// As many clients as may wait for pulls do so.
     pub fn too_many_pulls() -> Self {
         let detail = "as many pulls as may be waited for at once go on already";
@@ -116,6 +123,24 @@ impl Problem {
     pub fn pool_filling() -> Self {
         let detail = "containers that are to wait for their scripts are still being made";
         Self::new(Code::PoolFilling, detail).retry(Duration::from_secs(1))
+    }
+
+    /// An execution that somebody did not want any more before its script ran.
+    pub fn cancelled() -> Self {
+        Self::new(Code::Cancelled, "the execution was cancelled before its script ran")
+    }
+
+    /// An execution that the service's own end has ended.
+    pub fn interrupted() -> Self {
+        let detail = "the service ended before the execution did; send it again";
+        Self::new(Code::Interrupted, detail).retry(RETRY_AFTER)
+    }
+
+    /// A script that ran, whose outcome can't be kept.
+    pub fn no_room() -> Self {
+        let detail = "there is no room to keep what the execution printed and wrote; the \
+                      operator's RESULT_STORE_SIZE sets that";
+        Self::new(Code::NoSpace, detail)
     }
 
     /// Our own fault, for which there is nothing to tell the caller.
@@ -208,7 +233,9 @@ impl From<Failure> for Problem {
         match failure {
             Failure::Rejected(rejection) => rejection.into(),
             Failure::Busy { code, retry_after } => busy(code, retry_after),
-            Failure::Cancelled => Self::draining(),
+            Failure::Cancelled => Self::cancelled(),
+            Failure::Interrupted => Self::interrupted(),
+            Failure::NoRoom => Self::no_room(),
             Failure::Image(error) => image(error),
             Failure::Engine(error) => engine(error),
             Failure::Internal(fault) => Self::internal(fault),

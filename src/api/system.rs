@@ -5,6 +5,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::{Door, Problem};
+use crate::execution::Failure;
 use crate::pool::Waiting;
 use crate::telemetry::metrics::CONTENT_TYPE;
 
@@ -19,7 +20,7 @@ pub(super) struct Health {
 }
 
 /// What makes the containers, and the proof that it does: 200 from when the pool was first full
-/// until the service stops, else 503.
+/// until the service stops, else 503, and also as long as the engine does not answer.
 pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem> {
     if door.is_draining() {
         return Err(Problem::draining());
@@ -28,6 +29,7 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
     if !ready {
         return Err(Problem::pool_filling());
     }
+    door.executor.engine().answers().await.map_err(Failure::from)?;
     let pool = PoolNow { waiting, full };
     let missing = door.executor.registry().missing().into_iter();
     let missing = missing.map(|(image, reason)| Missing { image: image.to_string(), reason });
@@ -37,7 +39,9 @@ pub(super) async fn ready(door: web::Data<Door>) -> Result<HttpResponse, Problem
 
 /// Everything that is counted and measured, for Prometheus.
 pub(super) async fn metrics(door: web::Data<Door>) -> HttpResponse {
-    HttpResponse::Ok().content_type(CONTENT_TYPE).body(door.executor.metrics().encode())
+    let metrics = door.executor.metrics();
+    door.executions.measure(metrics);
+    HttpResponse::Ok().content_type(CONTENT_TYPE).body(metrics.encode())
 }
 
 /// The body of `GET /ready`.

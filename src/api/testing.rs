@@ -2,6 +2,7 @@
 //! executor.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -12,12 +13,14 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::access::{Access, AccessOptions};
-use super::{Canary, Door, Readiness};
+use super::{Canary, Door, Readiness, Reports};
 use crate::config::Naming;
 use crate::engine::testing::{Guest, container};
 use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
+use crate::execution::background::{BackgroundOptions, Executions};
+use crate::execution::store::{FileStore, Place, StoreOptions};
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
 use crate::registry::testing::{image, registry};
@@ -28,12 +31,14 @@ use crate::registry::{ImageError, Reference, Registry};
 pub(crate) struct Stage {
     /// A container that is running its script, by the token that is cancelled when it is gone.
     running: UnboundedSender<CancellationToken>,
+    /// It does not answer.
+    pub(crate) away: AtomicBool,
 }
 
 impl Stage {
     pub(crate) fn new() -> (Arc<Self>, UnboundedReceiver<CancellationToken>) {
         let (running, seen) = unbounded_channel();
-        (Arc::new(Self { running }), seen)
+        (Arc::new(Self { running, away: AtomicBool::new(false) }), seen)
     }
 }
 
@@ -48,6 +53,12 @@ impl Engine for Stage {
             tokio::spawn(play(guest, gone, self.running.clone()));
             Ok(container)
         })
+    }
+
+    fn answers(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        let away = self.away.load(Ordering::SeqCst);
+        let gone = || Err(EngineError::Unavailable("it is away".into()));
+        Box::pin(std::future::ready(if away { gone() } else { Ok(()) }))
     }
 
     fn close(&self) -> BoxFuture<'_, ()> {
@@ -116,11 +127,21 @@ pub(crate) fn executor_with(engine: Arc<Stage>, images: Arc<Registry>) -> Arc<Ex
     Arc::new(Executor::new(pool, Reference::host(), CEILINGS, admission, Arc::default()))
 }
 
+/// Executions in memory, four of them in the background at most.
+pub(crate) fn executions(executor: &Arc<Executor>) -> Arc<Executions> {
+    let kept = StoreOptions { ttl: Duration::from_secs(3600), size_limit: 1 << 20 };
+    let store = FileStore::open(Place::Memory, kept).expect("a store");
+    let options = BackgroundOptions { max_background: 4, webhooks: None };
+    Executions::new(Arc::clone(executor), store, Box::new(Reports), options).expect("executions")
+}
+
 /// A door to such an engine, with a body of at most 4 KiB.
 pub(crate) fn door(engine: Arc<Stage>) -> Door {
+    let executor = executor(engine);
     Door {
         access: Arc::new(Access::open(&AccessOptions::default()).expect("no keys")),
-        executor: executor(engine),
+        executions: executions(&executor),
+        executor,
         readiness: Readiness {
             engine: "native".into(),
             reason: "a test".into(),

@@ -1,3 +1,5 @@
+use std::sync::atomic::Ordering;
+
 use actix_web::body::MessageBody;
 use actix_web::dev::{Payload, ServiceResponse};
 use actix_web::error::PayloadError;
@@ -179,4 +181,63 @@ async fn readiness_shows_the_engine_and_why() {
     insta::assert_json_snapshot!(body);
     let (status, _, body) = check(TestRequest::get().uri("/health")).await;
     assert_eq!((status, body), (200, json!({"status": "alive"})));
+}
+
+#[actix_web::test]
+async fn an_engine_that_is_away_is_not_ready_and_the_service_lives() {
+    for (path, expected, code) in
+        [("/ready", 503, Some("engine_unavailable")), ("/health", 200, None)]
+    {
+        let (stage, _running) = Stage::new();
+        stage.away.store(true, Ordering::SeqCst);
+        let (status, headers, body) = ask(door(stage), TestRequest::get().uri(path)).await;
+        assert_eq!((status, body["code"].as_str()), (expected, code), "{body}");
+        assert_eq!(headers.contains_key("retry-after"), status == 503);
+        assert!(!body.to_string().contains("it is away"), "{body}");
+    }
+}
+
+/// The door with all that stands before it.
+macro_rules! whole {
+    ($door:expr) => {
+        init_service(
+            App::new()
+                .wrap(from_fn(middleware))
+                .wrap(from_fn(measure))
+                .app_data(web::Data::new($door))
+                .configure(routes),
+        )
+        .await
+    };
+}
+
+#[actix_web::test]
+async fn requests_are_counted_whatever_becomes_of_them() {
+    let (stage, _running) = Stage::new();
+    let app = whole!(door(stage));
+    for (request, status) in [
+        (execute(&json!({"script": "hello"})), 200),
+        (execute(&json!({"script": ""})), 400),
+        (TestRequest::get().uri("/s3cret"), 404),
+        (TestRequest::get().uri(&format!("/{}", "x".repeat(8192))), 414),
+        (TestRequest::get().uri("/images/missing:1"), 404),
+    ] {
+        let (got, ..) = taken_apart(call_service(&app, request.to_request()).await).await;
+        assert_eq!(got, status);
+    }
+    let text = call_service(&app, TestRequest::get().uri("/metrics").to_request()).await;
+    let text = read_body(text).await;
+    let text = str::from_utf8(&text).expect("text");
+    let count = |labels: &str| format!("oncebox_http_requests_total{{{labels}}}");
+    for (labels, times) in [
+        (r#"route="/execute",method="POST",class="2xx""#, 1),
+        (r#"route="/execute",method="POST",class="4xx""#, 1),
+        (r#"route="other",method="GET",class="4xx""#, 2),
+        (r#"route="/images/{reference}",method="GET",class="4xx""#, 1),
+    ] {
+        let sample = format!("{} {times}\n", count(labels));
+        assert!(text.contains(&sample), "{sample} in {text}");
+    }
+    assert!(text.contains("oncebox_http_in_flight 1\n"), "{text}");
+    assert!(!text.contains("s3cret"), "{text}");
 }

@@ -114,7 +114,7 @@ fn carry_out(
     let folder = folder.transpose().map_err(Stopped::Usage)?;
     let place = match server {
         Some(server) => Place::There(server),
-        None => Place::Here(Once::begin(settings, &execution).map_err(Stopped::Failed)?),
+        None => Place::Here(Box::new(Once::begin(settings, &execution).map_err(Stopped::Failed)?)),
     };
     folder.iter().try_for_each(Folder::can_be_written).map_err(Stopped::Usage)?;
 
@@ -132,7 +132,7 @@ fn carry_out(
 
 /// Where the script runs.
 enum Place {
-    Here(Once),
+    Here(Box<Once>),
     There(Server),
 }
 
@@ -145,7 +145,7 @@ async fn follow(place: Place, execution: Execution, json: bool) -> Result<Vec<u8
     let run = async {
         let printed = (!json).then_some(&mut output);
         let document = match place {
-            Place::Here(once) => local::run(once, execution, printed, &cancel).await,
+            Place::Here(once) => local::run(*once, execution, printed, &cancel).await,
             // Without its connection the service ends the script.
             Place::There(server) => {
                 let run = remote::run(&server, &execution, printed);

@@ -166,8 +166,10 @@ pub(super) fn default_folders(
         true => Some(PathBuf::from("/var/lib")),
         false => folder("XDG_DATA_HOME").or_else(|| Some(home?.join(".local/share"))),
     };
-    if let Some(store) = store {
-        values.default_to("image_store", store.join("oncebox").to_string_lossy().into());
+    if let Some(store) = store.map(|store| store.join("oncebox")) {
+        values.default_to("image_store", store.to_string_lossy().into());
+        let executions = store.join("executions.redb");
+        values.default_to("execution_store", executions.to_string_lossy().into());
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod access;
 mod error;
+mod executions;
 mod http;
 mod images;
 mod keys;
@@ -16,6 +17,7 @@ use std::time::Duration;
 
 pub(crate) use access::keys_file;
 pub use error::{Origin, SettingsError};
+pub use executions::ExecutionSettings;
 pub use http::{HttpSettings, Timeouts};
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
@@ -52,6 +54,7 @@ pub struct Settings {
     pub images: ImageSettings,
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
+    pub executions: ExecutionSettings,
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
@@ -124,6 +127,7 @@ impl Settings {
             images,
             pools,
             admission,
+            executions: executions::executions(&values)?,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
@@ -78,7 +79,8 @@ fn every_setting_reaches_its_place() {
          ALLOWED_IMAGES=python:3.*,own.example:5000/**\nDOCKER_CONFIG=/nonexistent/docker\n\
          RATE_LIMIT=600/m\nTRUSTED_PROXIES=10.1.2.3/16, 2001:db8::1\n\
          CORS_ORIGINS=https://a.example,http://localhost:3000\n\
-         IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g",
+         IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g\n\
+         EXECUTION_STORE=/nonexistent/file\nRESULT_TTL=1.5\nRESULT_STORE_SIZE=2m\nMAX_BACKGROUND=3",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
     .expect("valid");
@@ -138,6 +140,15 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "REGISTRY_AUTH_FILE=/nonexistent/auth.json", ""),
         ("", "REGISTRY_AUTH_FILE=/proc", ""),
         ("", "DOCKER_CONFIG=/proc/self/status", ""),
+        ("", "EXECUTION_STORE=executions", ""),
+        ("", "EXECUTION_STORE=/proc", ""),
+        ("", "RESULT_TTL=0", ""),
+        ("", "RESULT_STORE_SIZE=0", ""),
+        ("", "MAX_BACKGROUND=0", ""),
+        ("", "WEBHOOK_HOSTS=example.org", ""),
+        ("", "WEBHOOK_HOSTS=https://example.org", ""),
+        ("", "WEBHOOK_SECRET_FILE=/nonexistent/secret", ""),
+        ("", "WEBHOOK_SECRET_FILE=/proc/self/status", ""),
         ("", "IMAGE_STORE=images", ""),
         ("", "IMAGE_STORE_SIZE=lots", ""),
         ("", "MAX_IMAGE_SIZE=0", ""),
@@ -247,6 +258,28 @@ fn authorities_and_credentials_are_files() {
     assert_eq!(images.authorities, pem.as_bytes());
     assert_eq!(images.credentials.auth_file, Some(auth));
     assert_eq!(images.client().authorities, pem.as_bytes());
+}
+
+#[test]
+fn webhooks_are_listed_and_signed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("secret");
+    let with_mode = |mode| {
+        fs::write(&path, format!("whsec_{}\n", "A".repeat(32))).expect("a file");
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("ours");
+        let environment =
+            format!("WEBHOOK_HOSTS=a.example, *.b.example\nWEBHOOK_SECRET_FILE={}", path.display());
+        load("", &environment, "")
+    };
+    let webhooks = with_mode(0o600).expect("valid").executions.background.webhooks;
+    let webhooks = webhooks.expect("some");
+    assert_eq!(
+        webhooks.hosts,
+        ["a.example", "*.b.example"].map(|host| host.parse().expect("valid"))
+    );
+    assert!(!format!("{webhooks:?}").contains("AAA"));
+    let readable = with_mode(0o604).expect_err("refused").to_string();
+    assert!(readable.contains("anybody may read") && !readable.contains("AAA"), "{readable}");
 }
 
 #[test]

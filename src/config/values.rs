@@ -35,6 +35,11 @@ impl Values {
         self.0.get(name).map(|(text, _)| text.clone())
     }
 
+    /// Where a value came from.
+    pub(super) fn origin(&self, name: &str) -> Option<&Origin> {
+        self.0.get(name).map(|(_, origin)| origin)
+    }
+
     /// The error that names a setting, its value and its origin.
     pub(super) fn refused(&self, name: &str, rule: &str) -> SettingsError {
         let (value, origin) =

@@ -59,6 +59,14 @@ pub trait Engine: Send + Sync + 'static {
         self.make(spec)
     }
 
+    /// Whether it answers now; one that lives and dies with the service always does.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn answers(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
     /// Resolves when this engine can never make a container again, so that the service has to be
     /// started anew; for most engines that is never.
     fn lost(&self) -> BoxFuture<'_, ()> {

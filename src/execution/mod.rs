@@ -3,6 +3,7 @@
 pub mod admission;
 mod ahead;
 mod arrival;
+pub mod background;
 mod job;
 pub mod language;
 pub mod limits;
@@ -12,6 +13,7 @@ pub mod outcome;
 pub mod output;
 pub mod quantity;
 pub mod request;
+pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 mod text;
@@ -62,6 +64,12 @@ pub enum Failure {
     /// Cancelled before the script ran; afterwards it is an outcome, with what came until then.
     #[error("cancelled before the script ran")]
     Cancelled,
+    /// The service ended before the execution did.
+    #[error("the service ended first")]
+    Interrupted,
+    /// It ran, and there is no room to keep its outcome.
+    #[error("no room for the outcome")]
+    NoRoom,
     #[error(transparent)]
     Image(ImageError),
     #[error(transparent)]

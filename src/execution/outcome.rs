@@ -379,8 +379,7 @@ mod tests {
         let mut output = Output::new(10, &());
         output.stderr(&[b'x'; 10]);
         let outcome = conclude(run, output);
-        let all = [LimitHit::Memory, LimitHit::Pids, LimitHit::Tmp, LimitHit::Output];
-        assert_eq!(outcome.limits_hit, all);
+        assert_eq!(outcome.limits_hit, LimitHit::ALL);
         assert!(conclude(end(Exit::Code(0)), Output::new(10, &())).limits_hit.is_empty());
     }
 

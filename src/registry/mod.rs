@@ -1,7 +1,6 @@
 //! Images: references, the operator's policy, pulling from registries, and the native engine's own
 //! store.
 
-mod address;
 pub mod client;
 mod credentials;
 mod env;

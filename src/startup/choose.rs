@@ -56,15 +56,16 @@ pub enum NoEngine {
 const HELP: &str = "`oncebox doctor` prints the whole check list and how to mend what is missing";
 
 /// Picks the engine as the settings say, by a canary. `launched` is `None` where it was not asked
-/// for.
+/// for. Told to stop meanwhile, it closes what it has begun.
 ///
 /// # Errors
 /// [`NoEngine`] with each engine's own reason.
 pub(super) async fn choose(
     settings: &Settings,
     launched: Option<Launched>,
+    stop: &CancellationToken,
 ) -> Result<Chosen, NoEngine> {
-    choose_by(settings, launched, async |ready| prove(settings, ready).await).await
+    choose_by(settings, launched, async |ready| prove(settings, ready, stop).await).await
 }
 
 /// Picks the engine as the settings say: the first one of which `prove` says nothing against it.
@@ -107,12 +108,12 @@ pub(crate) async fn try_native(
     launched: Option<Launched>,
     reason: String,
 ) -> Result<Chosen, String> {
-    prove(settings, native(settings, launched, reason).await?).await
+    prove(settings, native(settings, launched, reason).await?, &CancellationToken::new()).await
 }
 
 /// Starts the Docker engine and runs the canary on it.
 pub(crate) async fn try_docker(settings: &Settings, reason: String) -> Result<Chosen, String> {
-    prove(settings, docker(settings, reason).await?).await
+    prove(settings, docker(settings, reason).await?, &CancellationToken::new()).await
 }
 
 async fn native(
@@ -192,15 +193,23 @@ fn ready(
 }
 
 /// Runs the canary; an engine that can't is closed again.
-async fn prove(settings: &Settings, ready: Ready) -> Result<Chosen, String> {
+async fn prove(
+    settings: &Settings,
+    ready: Ready,
+    stop: &CancellationToken,
+) -> Result<Chosen, String> {
     let Ready { engine, executor, image, reason } = ready;
-    images::fetch(executor.registry(), &image, settings).await;
-    let began = Instant::now();
-    let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {
-        Err(format!("the first script did not end within {} s", DEADLINE.as_secs()))
-    });
-    match passed {
-        Ok(()) => Ok(Chosen { engine, executor, image, reason, canary: began.elapsed() }),
+    let first_script = async {
+        images::fetch(executor.registry(), &image, settings).await;
+        let began = Instant::now();
+        let passed = timeout(DEADLINE, canary(&executor)).await.unwrap_or_else(|_| {
+            Err(format!("the first script did not end within {} s", DEADLINE.as_secs()))
+        });
+        passed.map(|()| began.elapsed())
+    };
+    let passed = stop.run_until_cancelled(first_script).await;
+    match passed.unwrap_or_else(|| Err("the service was told to stop".into())) {
+        Ok(canary) => Ok(Chosen { engine, executor, image, reason, canary }),
         Err(why) => {
             engine.close().await;
             Err(why)

@@ -23,7 +23,7 @@ struct Booted {
     ended: JoinHandle<Result<(), String>>,
 }
 
-fn boot(drain_timeout: &str) -> Booted {
+async fn boot(drain_timeout: &str) -> Booted {
     let values = [("port", "0".to_owned()), ("drain_timeout", drain_timeout.to_owned())];
     let flags = Flags { file: None, values: values.into() };
     let machine = Machine { cores: 1, memory: 1 << 30, pid_max: 32_768, root: false };
@@ -38,8 +38,11 @@ fn boot(drain_timeout: &str) -> Booted {
     };
     let access = Arc::new(Access::open(&settings.access).expect("no keys"));
     let listener = listen(settings.address).expect("a free port");
+    let store = executions::store(&settings, Place::Memory).expect("a store");
+    let executions = executions::open(&settings, store, Arc::clone(&chosen.executor)).await;
+    let executions = executions.expect("nothing to go on with");
     let application =
-        Application::assemble(&settings, access, listener, chosen).expect("listening");
+        Application::assemble(&settings, access, listener, chosen, executions).expect("listening");
     let (port, signals) = (application.port(), Signals::default());
     let heard = signals.clone();
     let ended = tokio::spawn(async move { application.run_until_stopped(&heard).await });
@@ -72,7 +75,7 @@ async fn answer(mut client: TcpStream) -> String {
 
 #[tokio::test]
 async fn a_client_that_leaves_takes_its_container_along() {
-    let mut service = boot("60");
+    let mut service = boot("60").await;
     let client = service.send("hang").await;
     let container = service.container().await;
     assert!(!container.is_cancelled());
@@ -84,7 +87,7 @@ async fn a_client_that_leaves_takes_its_container_along() {
 
 #[tokio::test]
 async fn what_runs_may_finish_and_nothing_new_is_taken() {
-    let mut service = boot("60");
+    let mut service = boot("60").await;
     let running = service.send("hang").await;
     let container = service.container().await;
     service.signals.stop.cancel();
@@ -103,7 +106,7 @@ async fn what_runs_may_finish_and_nothing_new_is_taken() {
 
 #[tokio::test]
 async fn what_runs_past_the_drain_deadline_is_cancelled_and_answered() {
-    let mut service = boot("0.05");
+    let mut service = boot("0.05").await;
     let running = service.send("hang").await;
     let container = service.container().await;
     service.signals.stop.cancel();
@@ -116,7 +119,7 @@ async fn what_runs_past_the_drain_deadline_is_cancelled_and_answered() {
 
 #[tokio::test]
 async fn a_second_signal_ends_it_at_once() {
-    let mut service = boot("60");
+    let mut service = boot("60").await;
     let _running = service.send("hang").await;
     service.container().await;
     service.signals.stop.cancel();

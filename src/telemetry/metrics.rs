@@ -1,6 +1,9 @@
 //! Every metric, each defined once. Labels come from closed sets of the program's own words, so no
 //! text of a caller's can become one; the names of registries that the operator says are his own.
 
+mod background;
+#[cfg(test)]
+mod dashboard;
 mod http;
 mod images;
 mod process;
@@ -17,6 +20,7 @@ use prometheus_client::registry::Registry;
 
 use crate::execution::outcome::Status;
 
+pub use background::{BackgroundMetrics, Delivery};
 pub use http::{CLASSES, Connection, HttpMetrics, METHODS, ROUTES, Request};
 pub use images::{ImageMetrics, Pulling, Resolved, Spared};
 
@@ -94,6 +98,7 @@ pub struct Metrics {
     pool_waiting: Gauge,
     images: ImageMetrics,
     http: HttpMetrics,
+    background: BackgroundMetrics,
 }
 
 /// 0.1 ms to 52 s, each twice the one before.
@@ -129,6 +134,7 @@ impl Metrics {
             pool_waiting: Gauge::default(),
             images: ImageMetrics::default(),
             http: HttpMetrics::default(),
+            background: BackgroundMetrics::default(),
         };
         // Shown from the start, so that the first one of its kind is seen as a step.
         for phase in Phase::ALL {
@@ -181,6 +187,7 @@ impl Metrics {
         r.register("pool_waiting", "Containers that wait in pools", self.pool_waiting.clone());
         self.images.register(r);
         self.http.register(r);
+        self.background.register(r);
         self
     }
 
@@ -265,6 +272,12 @@ impl Metrics {
         &self.http
     }
 
+    /// What there is to count about executions that outlive their requests.
+    #[must_use]
+    pub fn background(&self) -> &BackgroundMetrics {
+        &self.background
+    }
+
     /// All of it, as [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
@@ -342,7 +355,9 @@ mod tests {
             ]
         );
         let output = |stream| format!("oncebox_output_bytes_total{{stream=\"{stream}\"}} 1");
-        assert_eq!(moved(|m| m.output(1, 1)), [output("stdout"), output("stderr")]);
+        let mut both = moved(|m| m.output(1, 1));
+        both.sort();
+        assert_eq!(both, [output("stderr"), output("stdout")]);
         assert_eq!(moved(|m| m.refused("x")), one(r#"refusals_total{code="x"}"#));
         assert_eq!(moved(|m| m.queue_length(1)), one("queue_length"));
         assert_eq!(moved(|m| m.pool_hit(Hit::Started)), one(r#"pool_hits_total{kind="started"}"#));
@@ -377,7 +392,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 25);
+        assert_eq!(types.count(), 28);
         assert!(text.ends_with("# EOF\n"));
     }
 }

@@ -32,6 +32,9 @@ pub fn start() {
     if disabled || !ENDPOINTS.into_iter().any(set) {
         return;
     }
+    // The exporter's client takes the process's. A process chooses once; a second choice is not
+    // another one.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let exporter = match SpanExporter::builder().with_http().build() {
         Ok(exporter) => exporter,
         Err(error) => {

@@ -12,7 +12,7 @@ use crate::support::service::oncebox;
 use crate::support::{Engine, Shared, until};
 
 /// The commands of the README's code blocks with this mark, as in "```sh first-minute".
-fn readme_commands(mark: &str) -> Vec<String> {
+pub fn readme_commands(mark: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
         .expect("README.md");
     let mut commands = Vec::new();
@@ -172,6 +172,12 @@ fn a_bad_setting_is_refused(engine: Engine) {
         ("IMAGE_STORE", "images"),
         ("IMAGE_STORE_SIZE", "lots"),
         ("MAX_IMAGE_SIZE", "0"),
+        ("EXECUTION_STORE", "executions"),
+        ("RESULT_TTL", "0"),
+        ("RESULT_STORE_SIZE", "0"),
+        ("MAX_BACKGROUND", "0"),
+        ("WEBHOOK_HOSTS", "https://example.org"),
+        ("WEBHOOK_SECRET_FILE", "/nowhere/secret"),
     ] {
         let said = refused_start(engine, &[(key, value)], &[]);
         for told in [key, value, "environment"] {

@@ -10,20 +10,27 @@
 #[macro_use]
 mod support;
 
+mod access;
 mod admission;
 mod clean;
+mod clients;
 mod conformance;
 mod ends;
+mod executions;
 mod first_minute;
 mod http;
 mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
+mod observed;
+#[cfg(feature = "otel")]
+mod otel;
 mod pool;
 mod posture;
 mod privileges;
 mod registry;
+mod run;
 mod stops;
 mod streaming;
 mod unpack;

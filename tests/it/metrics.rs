@@ -4,11 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
 
+use oncebox::api::Code;
+use oncebox::telemetry::metrics::{CLASSES, METHODS, ROUTES};
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::json;
 
+use crate::executions::Kept;
+use crate::executions::webhooks::secret;
 use crate::pool::guests;
-use crate::support::service::free_address;
+use crate::support::http::{Request, Response, Server};
+use crate::support::service::{client, free_address};
 use crate::support::{Engine, Service, host, until};
 
 /// Every metric by its name, with its samples by their whole names.
@@ -58,6 +64,10 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let silent = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let silent = (silent.local_addr().expect("its address"), silent);
     let registries = format!("{closed},{}", silent.0);
+    let hooks = Server::start(|_: &Request| Response::new(200, ""));
+    let hook = format!("http://{}", hooks.address());
+    let kept = Kept::new();
+    let secret = secret(&kept);
     let settings = [
         ("MAX_CONCURRENT", "1"),
         ("QUEUE_LIMIT", "1"),
@@ -65,6 +75,8 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
         ("INSECURE_REGISTRIES", &registries),
         ("CUSTOM_IMAGE_PULL_RETRIES", "0"),
         ("CUSTOM_IMAGE_PULL_TIMEOUT", "8"),
+        ("WEBHOOK_HOSTS", &hook),
+        ("WEBHOOK_SECRET_FILE", &secret),
     ];
     let service = Service::start(engine, &settings);
     let full = |metrics: &Metrics| metrics.sample("oncebox_pool_waiting") == 2.0;
@@ -83,6 +95,8 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let request = json!({"script": "echo now", "tmp_size": "3m"});
     assert_eq!(service.run(&request).text(), "now\n");
     service.refuse(&json!({"script": ""}));
+    let request = json!({"script": "echo later", "webhook": hook});
+    assert_eq!(service.post_to("/executions", &request).http, 202);
     // As many failures in a row as a registry may have, and one image that is asked for again.
     for tag in [1, 2, 3, 4, 5, 5] {
         let request = json!({"script": "x", "image": format!("{closed}/x:{tag}")});
@@ -103,6 +117,7 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
             assert_eq!(timeout.code(), "registry_timeout");
         });
         host::await_argument(mark);
+        assert_eq!(service.post_to("/executions", &json!({"script": "echo last"})).http, 202);
         until("every metric to move", Duration::from_secs(5), || {
             let metrics = Metrics::of(&service);
             let still = metrics.names.iter().filter(|name| !metrics.moved(name));
@@ -146,6 +161,58 @@ fn executions_are_counted_by_their_end(engine: Engine) {
     assert!((0.1..20.0).contains(&ran), "{ran}");
 }
 
+/// Every value of a label comes from a list of the program's own or is a registry that the operator
+/// named, whatever is sent.
+fn labels_come_from_closed_lists(engine: Engine) {
+    let service = Service::start(engine, &[]);
+    service.run(&json!({"script": "exit 7", "language": "sh"}));
+    service.refuse(&json!({"script": "x", "image": "../x"}));
+    service.refuse(&json!({"script": "x", "language": "s3cret"}));
+    let client = client().build().expect("a client");
+    for (method, path) in [
+        ("GET", "/s3cret"),
+        ("S3CRET", "/execute"),
+        ("DELETE", "/images/s3cret:1"),
+        ("GET", "/executions/s3cret/events"),
+        ("GET", "/%65xecute?s3cret"),
+        ("OPTIONS", "/docs/s3cret"),
+    ] {
+        let method = Method::from_bytes(method.as_bytes()).expect("a method");
+        let request = client.request(method, format!("http://{}{path}", service.address()));
+        request.send().expect("an answer");
+    }
+    let codes: Vec<_> = Code::ALL.iter().map(|code| code.name()).collect();
+    let lists: &[(&str, &[&str])] = &[
+        ("phase", &["queued", "prepared", "ran", "teardown"]),
+        ("status", &["completed", "signaled", "timed_out", "out_of_memory", "cancelled"]),
+        ("stream", &["stdout", "stderr"]),
+        ("code", &codes),
+        ("kind", &["started", "waiting"]),
+        ("from", &["here", "registry"]),
+        ("result", &["pulled", "given_up", "not_found", "unavailable", "timeout"]),
+        ("reason", &["just_failed", "registry_held"]),
+        ("registry", &["docker.io", "other"]),
+        ("route", &ROUTES),
+        ("method", &METHODS),
+        ("class", &CLASSES),
+        ("version", &[env!("CARGO_PKG_VERSION")]),
+    ];
+    let metrics = Metrics::of(&service);
+    let labels =
+        metrics.samples.keys().filter_map(|name| name.split_once('{')?.1.strip_suffix('}'));
+    let pairs = labels.flat_map(|labels| labels.split("\",").filter(|pair| !pair.is_empty()));
+    for (label, value) in pairs.filter_map(|pair| pair.split_once("=\"")) {
+        let value = value.trim_end_matches('"');
+        let listed = lists.iter().any(|(name, list)| *name == label && list.contains(&value));
+        let bound = label == "le" && (value == "+Inf" || value.parse::<f64>().is_ok());
+        assert!(listed || bound, "{label}={value} is on no list");
+    }
+    let counted =
+        |labels: &str| metrics.sample(&format!("oncebox_http_requests_total{{{labels}}}"));
+    assert_eq!(counted(r#"route="other",method="GET",class="4xx""#), 1.0);
+    assert_eq!(counted(r#"route="/execute",method="other",class="4xx""#), 1.0);
+}
+
 /// No text of a request may become a metric: its names would be the caller's, and without end.
 fn metrics_say_nothing_of_a_request(engine: Engine) {
     let service = Service::start(engine, &[]);
@@ -161,5 +228,6 @@ fn metrics_say_nothing_of_a_request(engine: Engine) {
 
 on_both_engines! {
     together: metrics_say_nothing_of_a_request;
-    alone: every_metric_is_moved_by_a_real_run, executions_are_counted_by_their_end
+    alone: every_metric_is_moved_by_a_real_run, executions_are_counted_by_their_end;
+    native: labels_come_from_closed_lists
 }

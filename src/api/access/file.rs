@@ -43,7 +43,7 @@ pub struct Key {
 #[error("the API keys of {}: {fault}", path.display())]
 pub struct KeyFileError {
     pub path: PathBuf,
-    pub fault: Fault,
+    pub fault: Box<Fault>,
 }
 
 /// What is wrong in it.
@@ -80,7 +80,7 @@ impl fmt::Display for Fault {
 /// [`KeyFileError`], for a file that can't be read, that others may read or change, or whose text
 /// breaks a rule.
 pub fn read(path: &Path) -> Result<Vec<Key>, KeyFileError> {
-    let failed = |fault| KeyFileError { path: path.to_owned(), fault };
+    let failed = |fault| KeyFileError { path: path.to_owned(), fault: Box::new(fault) };
     let text = text(path).map_err(failed)?;
     match parse(&text) {
         Ok(keys) if keys.is_empty() => {

@@ -25,7 +25,8 @@ const SIZE: &str = r"^[0-9]+(\.[0-9]+)? ?([bB]|[kKmMgGtT][iI]?[bB]?)?$";
 const CPU: &str = r"^[0-9]+(\.[0-9]+)?m?$";
 /// The characters of references; the rest of their grammar is Docker's.
 const IMAGE: &str = r"^[A-Za-z0-9\[][A-Za-z0-9._:/@\[\]-]*$";
-const MAX_IMAGE: usize = 1024;
+/// A name, a tag and the longest digest, with what stands between them.
+const MAX_IMAGE: usize = 255 + 1 + 128 + 1 + "sha512:".len() + 128;
 
 fn string(description: &str) -> ObjectBuilder {
     ObjectBuilder::new().schema_type(Type::String).description(Some(description))

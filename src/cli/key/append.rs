@@ -12,7 +12,7 @@ use crate::api::access::file::{self, Fault, KeyFileError};
 
 /// Adds it; a file that is not there yet is made, for its owner alone.
 pub(super) fn append(path: &Path, entry: &str) -> Result<(), KeyFileError> {
-    let failed = |fault| KeyFileError { path: path.to_owned(), fault };
+    let failed = |fault| KeyFileError { path: path.to_owned(), fault: Box::new(fault) };
     let unwritten = |e: io::Error| failed(Fault::File(format!("the file can't be written: {e}")));
     // Where a link leads, so that the link stays.
     let target = match fs::canonicalize(path) {

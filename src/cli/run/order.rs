@@ -238,4 +238,4 @@ fn whole(from: &mut dyn Read, most: u64) -> Result<Bytes, String> {
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -12,11 +12,12 @@ use tokio::time::{Instant, sleep, timeout};
 use super::Stopped;
 use super::events::{Event, Parser};
 use super::output::Output;
-use super::request::body;
+use super::request::{Body, body};
 use super::server::Server;
 use crate::execution::request::Execution;
 use crate::execution::transcript::Stream;
-use crate::registry::client::{retry_after, tls};
+use crate::internet::tls;
+use crate::registry::client::retry_after;
 
 /// For a connection to stand, TLS included.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -59,22 +60,23 @@ pub(super) async fn run(
 /// Sends it until the service takes it.
 async fn accepted(server: &Server, execution: &Execution) -> Result<Response, Stopped> {
     let client = client(server).map_err(Stopped::Failed)?;
-    let body = bytes::Bytes::from(body(execution));
+    let Body { content_type, bytes } = body(execution).map_err(Stopped::Usage)?;
+    let body = bytes::Bytes::from(bytes);
     let until = Instant::now() + PATIENCE;
     loop {
         let mut request = client
             .post(server.execute.clone())
             .header(ACCEPT, EVENTS)
-            .header(CONTENT_TYPE, "application/json")
+            .header(CONTENT_TYPE, &content_type)
             .body(body.clone());
         if let Some(authorization) = &server.authorization {
             request = request.header(AUTHORIZATION, authorization.clone());
         }
         let response = request.send().await.map_err(|e| lost(&e))?;
         let status = response.status();
-        let content_type = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
         if status == StatusCode::OK {
-            return match content_type.is_some_and(|text| text.starts_with(EVENTS)) {
+            let answered = response.headers().get(CONTENT_TYPE).and_then(|v| v.to_str().ok());
+            return match answered.is_some_and(|text| text.starts_with(EVENTS)) {
                 true => Ok(response),
                 false => Err(Stopped::Failed("whoever answers is no service of this kind".into())),
             };

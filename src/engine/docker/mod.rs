@@ -27,9 +27,9 @@ mod transport;
 mod version;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use futures_util::future::BoxFuture;
 use futures_util::{FutureExt, StreamExt, stream};
@@ -61,6 +61,8 @@ const UIDS: u32 = 40_000;
 /// For every container of this engine to be gone.
 const CLOSE: Duration = Duration::from_secs(30);
 const CLOSE_LOOK: Duration = Duration::from_millis(50);
+/// So long after an answer the daemon is not asked again whether it is there.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// Which daemon, and how it runs containers.
 #[derive(Debug, Clone, Default)]
@@ -94,6 +96,8 @@ pub struct DockerEngine {
     images: Arc<DaemonImages>,
     next_uid: AtomicU32,
     instance: String,
+    /// When the daemon last said that it is there.
+    answered: Mutex<Option<Instant>>,
     _sweeper: AbortOnDropHandle<()>,
     _follower: AbortOnDropHandle<()>,
 }
@@ -153,6 +157,7 @@ impl DockerEngine {
             // Two services on one host should not begin at the same uid; the id's tail is random.
             next_uid: AtomicU32::new(id.as_u64_pair().1 as u32),
             instance,
+            answered: Mutex::default(),
             _sweeper: AbortOnDropHandle::new(sweeper),
             _follower: AbortOnDropHandle::new(follower),
         }))
@@ -172,6 +177,17 @@ impl DockerEngine {
         let found = self.daemon.version().await?;
         let server = found.version.unwrap_or_else(|| "unknown".into());
         Ok(DockerVersion { server, api: self.api.to_string() })
+    }
+
+    /// Anybody may ask, as often as he likes: hence the memory.
+    async fn ask_daemon(&self) -> Result<(), EngineError> {
+        let answered = || self.answered.lock().unwrap_or_else(PoisonError::into_inner);
+        if answered().is_some_and(|at| at.elapsed() < FRESH) {
+            return Ok(());
+        }
+        self.daemon.ping().await?;
+        *answered() = Some(Instant::now());
+        Ok(())
     }
 
     async fn make_container(
@@ -263,6 +279,10 @@ impl Engine for DockerEngine {
         self.make_container(spec, Need::Ahead).boxed()
     }
 
+    fn answers(&self) -> BoxFuture<'_, Result<(), EngineError>> {
+        self.ask_daemon().boxed()
+    }
+
     fn close(&self) -> BoxFuture<'_, ()> {
         async {
             if timeout(CLOSE, self.remove_all()).await.is_err() {
@@ -275,6 +295,8 @@ impl Engine for DockerEngine {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use super::fake::{Answer, Fake};
     use super::request::tests::spec;
     use super::*;
@@ -321,6 +343,26 @@ mod tests {
         assert!(matches!(error, EngineError::Unavailable(_)));
         let text = error.to_string();
         assert!(text.contains("19.03.15 speaks API 1.40, and 1.41 is needed"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_has_gone_is_noticed_within_a_second() {
+        let gone = Arc::new(AtomicBool::new(false));
+        let stopped = Arc::clone(&gone);
+        let fake = Fake::start(move |method, path| {
+            let refusal = || Answer::Status(503, r#"{"message":"stopping"}"#.into());
+            if stopped.load(Ordering::SeqCst) { refusal() } else { lying(method, path) }
+        })
+        .await;
+        let engine = start(&fake).await.unwrap();
+        assert!(engine.answers().await.is_ok());
+        gone.store(true, Ordering::SeqCst);
+        // It was asked a moment ago.
+        assert!(engine.answers().await.is_ok());
+        *engine.answered.lock().unwrap() = Instant::now().checked_sub(FRESH);
+        assert!(matches!(engine.answers().await, Err(EngineError::Unavailable(_))));
+        gone.store(false, Ordering::SeqCst);
+        assert!(engine.answers().await.is_ok());
     }
 
     #[tokio::test]

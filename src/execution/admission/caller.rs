@@ -1,9 +1,11 @@
 //! Who asks for permits, and what he is allowed.
 
+use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
+use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::execution::request::AskedLimits;
+use crate::execution::request::{AskedLimits, Invalid};
 
 /// One caller among others: what the queue is fair between.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -59,6 +61,31 @@ impl Who {
     }
 }
 
+/// A text that stays the same, for what outlives the service.
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service => f.write_str("service"),
+            Self::Address(address) => write!(f, "address:{address}"),
+            Self::Key(name) => write!(f, "key:{name}"),
+        }
+    }
+}
+
+impl FromStr for Who {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let unknown = || Invalid("it is the name of nobody".into());
+        match text.split_once(':') {
+            None if text == "service" => Ok(Self::Service),
+            Some(("address", address)) => address.parse().map(Self::Address).map_err(|_| unknown()),
+            Some(("key", name)) => Ok(Self::Key(name.into())),
+            _ => Err(unknown()),
+        }
+    }
+}
+
 impl Caller {
     /// The service itself.
     pub const SERVICE: Self = Self { who: Who::Service, allowance: None, lane: Lane::Interactive };
@@ -105,5 +132,15 @@ mod tests {
         assert_eq!(at("2001:db8:1:2::1"), at("2001:db8:1:2:ffff::"));
         assert_ne!(at("2001:db8:1:2::1"), at("2001:db8:1:3::1"));
         assert_ne!(at("0.0.0.0"), Who::Service);
+    }
+
+    #[test]
+    fn a_caller_is_known_again_by_its_text() {
+        for text in ["service", "address:192.0.2.1", "address:2001:db8::", "key:a:b", "key:"] {
+            assert_eq!(text.parse::<Who>().unwrap().to_string(), text);
+        }
+        for text in ["", "key", "address:x", "Service", "service:"] {
+            assert!(text.parse::<Who>().is_err(), "{text}");
+        }
     }
 }

@@ -8,8 +8,8 @@ use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
 use super::body::Body;
-use super::guard::NotPublic;
 use super::{redirect, retry_after};
+use crate::internet::NotPublic;
 use crate::registry::{ImageError, ImageErrorKind, Reference};
 
 /// The longest cause that is logged, in characters.

@@ -2,7 +2,7 @@
 //!
 //! What a registry answers is a stranger's word. So redirects are followed here and by rule
 //! (`redirect`), connections lead to public addresses unless the operator names the registry
-//! (`guard`), credentials go to hosts that are known to belong to the registry (`realm`), and
+//! (`internet`), credentials go to hosts that are known to belong to the registry (`realm`), and
 //! every body has a most and a pace (`body`).
 //!
 //! Proxies of the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`) are used as
@@ -16,7 +16,6 @@ mod body;
 mod challenge;
 mod fault;
 mod grants;
-mod guard;
 mod realm;
 mod redirect;
 mod retry_after;
@@ -41,7 +40,6 @@ use super::{Credentials, ImageError, ImageErrorKind, LayerId, Reference};
 pub use blob::Blob;
 use body::Body;
 pub(crate) use retry_after::read as retry_after;
-pub(crate) use ways::tls;
 
 /// Under which digest a registry says that it keeps what it sends.
 const CONTENT_DIGEST: &str = "docker-content-digest";

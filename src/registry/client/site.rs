@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 
-use super::guard;
 use super::ways::Ways;
+use crate::internet::literal;
 use crate::registry::Reference;
 use crate::registry::grammar::DEFAULT_REGISTRY;
 
@@ -61,7 +61,7 @@ impl Site {
     pub(super) fn scheme(&self, ways: &Ways) -> Scheme {
         let host = self.base.host_str();
         let loopback = host == Some("localhost")
-            || guard::literal(&self.base).is_some_and(|address| address.is_loopback());
+            || literal(&self.base).is_some_and(|address| address.is_loopback());
         let mut plain = self.base.clone();
         let listed = plain.set_scheme("http").is_ok() && ways.is_plain(&plain);
         match (listed, loopback) {

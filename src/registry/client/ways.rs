@@ -1,17 +1,12 @@
 //! The two ways to a registry: the one for everybody, and the one for those that the operator has
 //! named.
 
-use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use reqwest::Url;
-use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 
 use super::fault::Fault;
-use super::guard::{self, PublicOnly};
-use crate::registry::address::is_public;
+use crate::internet::{PublicOnly, is_public, literal, tls};
 
 /// Connections that are kept to one host while nothing is asked.
 const IDLE_CONNECTIONS: usize = 4;
@@ -58,7 +53,7 @@ impl Ways {
         if trusted && self.is_private(url) {
             return Ok(&self.direct);
         }
-        match guard::literal(url) {
+        match literal(url) {
             Some(address) if !is_public(address) => Err(Fault::NotPublic),
             None if self.proxies.iter().any(|proxy| Some(proxy.as_str()) == url.host_str()) => {
                 Err(Fault::NotPublic)
@@ -84,37 +79,6 @@ fn listed(list: &[String], url: &Url) -> bool {
         let same = format!("{}://{}/", url.scheme(), super::site::host_of(entry));
         Url::parse(&same).is_ok_and(|same| same.origin() == url.origin())
     })
-}
-
-/// TLS that trusts this machine's authorities and further ones in PEM.
-///
-/// # Errors
-/// A sentence, when one of them can't be read.
-pub(crate) fn tls(authorities: &[u8]) -> Result<rustls::ClientConfig, String> {
-    /// The system's; a machine may have none at all.
-    static SYSTEM: LazyLock<RootCertStore> = LazyLock::new(|| {
-        let mut roots = RootCertStore::empty();
-        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        roots
-    });
-    let mut roots = SYSTEM.clone();
-    let mut read = 0;
-    for authority in CertificateDer::pem_slice_iter(authorities) {
-        let broken = |why: String| format!("certificate {} can't be read: {why}", read + 1);
-        let authority = authority.map_err(|error| broken(error.to_string()))?;
-        roots.add(authority).map_err(|error| broken(error.to_string()))?;
-        read += 1;
-    }
-    if read == 0 && !authorities.is_empty() {
-        return Err("there is no certificate in PEM in it".into());
-    }
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = rustls::ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|error| format!("no TLS: {error}"))?;
-    let mut config = config.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    Ok(config)
 }
 
 /// Hosts of the proxies that an environment names.
@@ -186,14 +150,5 @@ mod tests {
             _ => None,
         };
         assert_eq!(proxies(variable), ["proxy.corp", "10.0.0.9"]);
-    }
-
-    #[test]
-    fn an_authority_is_a_certificate() {
-        let error = |pem: &[u8]| tls(pem).unwrap_err();
-        assert!(error(b"hello").contains("no certificate in PEM"));
-        let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(error(broken).contains("certificate 1 can't be read"));
-        assert!(tls(b"").is_ok());
     }
 }

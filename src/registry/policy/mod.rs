@@ -8,7 +8,8 @@ mod tests;
 pub use patterns::{ImagePattern, RegistryPattern};
 pub use pull::{PullPolicy, RequirePinned};
 
-use super::{ImageError, Reference, RegistryPrefix, address};
+use super::{ImageError, Reference, RegistryPrefix};
+use crate::internet::is_private;
 
 /// What the operator says about images that requests name. His own images need none of his leave,
 /// and are never held against this.
@@ -69,7 +70,7 @@ impl Policy {
         if stands_in.is_none() && !self.trusted_registries.as_ref().is_none_or(trusts) {
             return refused(&format!("its registry {registry} is not among TRUSTED_REGISTRIES"));
         }
-        if address::is_private(registry) && !self.is_known(registry) {
+        if is_private(registry) && !self.is_known(registry) {
             return refused(&format!(
                 "its registry {registry} is not on the internet, and TRUSTED_REGISTRIES does not \
                  name it in full"

@@ -1,7 +1,8 @@
 //! How long to wait before a registry is asked again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
+
+use crate::internet::jittered;
 
 /// After the first failure, and doubled with each.
 const BASE: Duration = Duration::from_millis(500);
@@ -12,15 +13,6 @@ const MOST: Duration = Duration::from_secs(15);
 pub(super) fn pause(failed: u32) -> Duration {
     let doublings = failed.saturating_sub(1).min(16);
     jittered(BASE.saturating_mul(1 << doublings).min(MOST))
-}
-
-/// At random between half and all of it.
-pub(super) fn jittered(most: Duration) -> Duration {
-    // The standard library seeds its hashers at random.
-    let random = RandomState::new().hash_one(());
-    #[allow(clippy::cast_precision_loss)]
-    let share = random as f64 / u64::MAX as f64;
-    most.mul_f64(0.5 + share / 2.0)
 }
 
 #[cfg(test)]

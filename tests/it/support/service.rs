@@ -50,6 +50,7 @@ impl Service {
             .env("PORT", address.port().to_string())
             .env("LOG_FORMAT", "json")
             .env("ONCEBOX_CANARY", CANARY)
+            .env("EXECUTION_STORE", folder.path().join("executions.redb"))
             .envs(settings.iter().copied())
             .current_dir(folder.path())
             .stdin(Stdio::null())
@@ -262,6 +263,7 @@ pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
     command.env("ENGINE", engine.to_string());
     // Otherwise a service of root's would keep images in this machine's own folder for them.
     command.env("IMAGE_STORE", concat!(env!("CARGO_TARGET_TMPDIR"), "/images"));
+    command.env("EXECUTION_STORE", concat!(env!("CARGO_TARGET_TMPDIR"), "/executions.redb"));
     if engine == Engine::Docker {
         command.env("BASE_IMAGE", engine.base_image());
     }

@@ -10,7 +10,7 @@ const PRIVATE_DOMAINS: &[&str] =
 /// Whether a registry (`host[:port]`) is, as far as its name tells, somewhere else than on the
 /// internet: a literal address that is not public, an address in an odd spelling, or a name that
 /// only a private network can know.
-pub(super) fn is_private(registry: &str) -> bool {
+pub(crate) fn is_private(registry: &str) -> bool {
     if let Some(address) = registry.strip_prefix('[') {
         let address = address.split_once(']').map_or(address, |(address, _)| address);
         return address.parse::<Ipv6Addr>().map_or(true, |address| !is_public(address.into()));

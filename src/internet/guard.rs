@@ -1,22 +1,22 @@
-//! Which addresses a stranger's registry may be at: those of the public internet.
+//! Which addresses a stranger's word may lead to: those of the public internet.
 
 use std::net::IpAddr;
 
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
-use crate::registry::address::is_public;
+use super::address::is_public;
 
 /// An address is refused: it is this machine's, a private network's, or a cloud's own.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the name leads to no public address")]
-pub(super) struct NotPublic;
+pub(crate) struct NotPublic;
 
 /// Resolves names to their public addresses alone. What is filtered is what is connected to, so a
 /// name that answers differently the second time gains nothing.
-pub(super) struct PublicOnly {
+pub(crate) struct PublicOnly {
     /// Hosts of the environment's proxies, which are mostly in the private network.
-    pub(super) proxies: Vec<String>,
+    pub(crate) proxies: Vec<String>,
 }
 
 impl Resolve for PublicOnly {
@@ -34,7 +34,7 @@ impl Resolve for PublicOnly {
 }
 
 /// The address that a URL itself names, which is never resolved.
-pub(super) fn literal(url: &Url) -> Option<IpAddr> {
+pub(crate) fn literal(url: &Url) -> Option<IpAddr> {
     // Whatever the notation (0x7f.1, 2130706433), the host is an address in its usual form now.
     let host = url.host_str()?;
     host.trim_start_matches('[').trim_end_matches(']').parse().ok()

@@ -1,0 +1,121 @@
+//! A request as it is kept.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
+use uuid::Uuid;
+
+use super::unreadable;
+use crate::execution::language::Language;
+use crate::execution::request::{AskedLimits, Execution, InputFile};
+use crate::execution::store::StoreError;
+use crate::registry::Reference;
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptRequest {
+    script: ByteBuf,
+    stdin: Option<ByteBuf>,
+    image: Option<String>,
+    pull_policy: Option<String>,
+    language: Option<String>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    files: Vec<KeptInput>,
+    outputs: Vec<String>,
+    timeout: Option<Duration>,
+    memory: Option<u64>,
+    cpu_millis: Option<u32>,
+    pids: Option<u32>,
+    tmp: Option<u64>,
+    output: Option<u64>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeptInput {
+    path: String,
+    content: ByteBuf,
+    executable: bool,
+}
+
+impl From<&Execution> for KeptRequest {
+    fn from(execution: &Execution) -> Self {
+        let bytes = |bytes: &Bytes| ByteBuf::from(bytes.to_vec());
+        let limits = execution.limits;
+        Self {
+            script: bytes(&execution.script),
+            stdin: execution.stdin.as_ref().map(bytes),
+            image: execution.image.as_ref().map(written),
+            pull_policy: execution.pull_policy.map(|policy| policy.to_string()),
+            language: execution.language.map(|language| language.name.to_owned()),
+            args: execution.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
+            env: execution
+                .env
+                .iter()
+                .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
+                .collect(),
+            files: execution
+                .files
+                .iter()
+                .map(|file| KeptInput {
+                    path: file.path.as_str().to_owned(),
+                    content: bytes(&file.content),
+                    executable: file.executable,
+                })
+                .collect(),
+            outputs: execution.outputs.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            timeout: limits.timeout,
+            memory: limits.memory,
+            cpu_millis: limits.cpu_millis,
+            pids: limits.pids,
+            tmp: limits.tmp,
+            output: limits.output,
+        }
+    }
+}
+
+/// In the form that is read as the same name, the registry left out where it was left out.
+fn written(reference: &Reference) -> String {
+    if reference.is_unqualified() { reference.to_string() } else { reference.full() }
+}
+
+impl KeptRequest {
+    pub(super) fn restore(self, id: Uuid) -> Result<Execution, StoreError> {
+        let bytes = |bytes: ByteBuf| Bytes::from(bytes.into_vec());
+        let parsed = |image: String| image.parse::<Reference>().map_err(unreadable);
+        let policy = |policy: String| policy.parse().map_err(unreadable);
+        let language = |name: String| Language::find(&name).map_err(unreadable);
+        let file = |file: KeptInput| {
+            let path = file.path.try_into().map_err(unreadable)?;
+            Ok(InputFile { path, content: bytes(file.content), executable: file.executable })
+        };
+        let pair = |(name, value): (String, String)| {
+            Ok((name.try_into().map_err(unreadable)?, value.try_into().map_err(unreadable)?))
+        };
+        Ok(Execution {
+            id,
+            script: bytes(self.script),
+            stdin: self.stdin.map(bytes),
+            image: self.image.map(parsed).transpose()?,
+            pull_policy: self.pull_policy.map(policy).transpose()?,
+            language: self.language.map(language).transpose()?,
+            args: each(self.args, |arg| arg.try_into().map_err(unreadable))?,
+            env: each(self.env, pair)?,
+            files: each(self.files, file)?,
+            outputs: each(self.outputs, |pattern| pattern.try_into().map_err(unreadable))?,
+            limits: AskedLimits {
+                timeout: self.timeout,
+                memory: self.memory,
+                cpu_millis: self.cpu_millis,
+                pids: self.pids,
+                tmp: self.tmp,
+                output: self.output,
+            },
+        })
+    }
+}
+
+fn each<T, U>(all: Vec<T>, one: impl Fn(T) -> Result<U, StoreError>) -> Result<Vec<U>, StoreError> {
+    all.into_iter().map(one).collect()
+}

@@ -1,0 +1,4 @@
+//! The client libraries: each by its own tests, against a service of their own.
+
+mod python;
+mod typescript;
