@@ -24,6 +24,7 @@ mod isolation;
 mod languages;
 mod metrics;
 mod observed;
+mod openapi;
 #[cfg(feature = "otel")]
 mod otel;
 mod pool;

@@ -92,7 +92,7 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
                 "stdout": "begun\n",
                 "stdout_bytes": 6,
                 "execution_time": 1.0004,
-                "error": "The time limit of 1 s was reached.",
+                "error": "The script ran longer than its timeout of 1 s and was killed.",
                 "timings": {"queued": 0.000_01, "prepared": 0.000_1, "ran": 1.0004},
             })),
         ),
