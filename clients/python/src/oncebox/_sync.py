@@ -94,7 +94,7 @@ class Client:
         """Runs a script and gives what it says as it says it; the `Result` comes last.
 
         The script starts with the first event that is asked for, and is cancelled by leaving the
-        stream, unless it has an idempotency key.
+        stream. One that shall outlive a connection is for `start` and `events`.
         """
         return self._stream(_events.running(script, options))
 
