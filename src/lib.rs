@@ -5,7 +5,7 @@
 //!
 //! | Module | What is there |
 //! |---|---|
-//! | [`cli`] | arguments to subcommand to exit code; images looked after by hand |
+//! | [`cli`] | arguments to subcommand to exit code: a script run by hand, images and keys looked after |
 //! | [`config`] | settings: default < file < environment < flag, validated, each with its origin |
 //! | [`startup`] | the composition root: settings to engine, images, executor, HTTP; the order of stopping |
 //! | [`api`] | the door: translates HTTP, decides nothing about execution |
@@ -13,6 +13,7 @@
 //! | [`pool`] | containers made ahead, up to an interpreter that waits for its program |
 //! | [`engine`] | what makes containers: `docker` and `native`, from one hardening profile |
 //! | [`registry`] | images: references, policy, credentials, pulling, and the native store |
+//! | `internet` | what all that goes out to others keeps to: public addresses, TLS, pauses |
 //! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
@@ -39,6 +40,12 @@
 //! 7. The [`Outcome`](execution::outcome::Outcome) becomes the answer (`api::answer`), or the
 //!    [`Failure`](execution::Failure) a problem document (`api::problem`). A client that leaves
 //!    drops all of this, and the container is killed with it.
+//!
+//! A request that asks for events is run beside its answer and followed through its
+//! [`Live`](execution::live::Live) (`api::follow`). One for `/executions`, or with an idempotency
+//! key, belongs to no connection: [`background`](execution::background) accepts it once it is
+//! written down in the [`store`](execution::store), runs it by the same steps from 3 on, and keeps
+//! its end for whoever asks.
 
 pub mod api;
 pub mod cli;

@@ -31,6 +31,13 @@ impl Request {
         let bytes = message("POST", "/execute", &body.to_string());
         Self { bytes, expect: text.into_bytes() }
     }
+
+    /// The same of the holder of an API key.
+    pub fn with_key(mut self, key: &str) -> Self {
+        let head = self.bytes.windows(2).position(|window| window == b"\r\n").expect("a head") + 2;
+        self.bytes.splice(head..head, format!("authorization: Bearer {key}\r\n").into_bytes());
+        self
+    }
 }
 
 /// A request as it goes over the wire.

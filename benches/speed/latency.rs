@@ -21,19 +21,19 @@ use crate::{Bench, Engine};
 const WARM_UP: usize = 5;
 
 /// How turns are taken.
-struct Rhythm {
+pub struct Rhythm {
     /// So many series, each with a ratio of its own.
-    series: usize,
+    pub series: usize,
     /// Turns of each contender in a series.
-    rounds: usize,
+    pub rounds: usize,
     /// Runs that count in one turn, and those before them that don't.
-    block: usize,
-    lead: usize,
+    pub block: usize,
+    pub lead: usize,
 }
 
 /// What one contender needed, by series.
-type Measured = Vec<Vec<Duration>>;
-type Contender<'a> = Box<dyn FnMut() -> Duration + 'a>;
+pub type Measured = Vec<Vec<Duration>>;
+pub type Contender<'a> = Box<dyn FnMut() -> Duration + 'a>;
 
 /// A hello in one language, and the command that says it on the host.
 struct Hello {
@@ -159,7 +159,7 @@ fn against_docker(
     }
 }
 
-fn ours<'a>(service: &Service, body: &Value) -> Contender<'a> {
+pub fn ours<'a>(service: &Service, body: &Value) -> Contender<'a> {
     let mut connection = service.connect();
     let request = Request::printing("hi\n", body);
     Box::new(move || connection.run(&request))
@@ -169,7 +169,7 @@ fn fork_exec<'a>(mut rival: Rival) -> Contender<'a> {
     Box::new(move || rival.once())
 }
 
-fn take_turns<const N: usize>(
+pub fn take_turns<const N: usize>(
     engine: Engine,
     contenders: &mut [Contender<'_>; N],
     rhythm: &Rhythm,
@@ -199,15 +199,15 @@ fn take_turns<const N: usize>(
 }
 
 /// The ratio of medians, series by series.
-fn ratio(above: &Measured, below: &Measured) -> Spread {
+pub fn ratio(above: &Measured, below: &Measured) -> Spread {
     let p50 = |times: &Vec<Duration>| Times::new(times.clone()).at(50.0);
     Spread::of(above.iter().zip(below).map(|(above, below)| p50(above) / p50(below)))
 }
 
-fn text(measured: &Measured) -> String {
+pub fn text(measured: &Measured) -> String {
     Times::new(measured.concat()).to_string()
 }
 
-fn count(measured: &Measured) -> String {
+pub fn count(measured: &Measured) -> String {
     measured.concat().len().to_string()
 }

@@ -21,6 +21,7 @@
 
 mod client;
 mod docker;
+mod door;
 mod latency;
 mod load;
 mod machine;
@@ -36,6 +37,7 @@ mod stats;
 mod sustained;
 
 use std::fmt;
+use std::process::Stdio;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 
@@ -75,10 +77,24 @@ pub struct Bench {
 impl Bench {
     /// Starts a service of its own with these settings.
     pub fn start(&self, engine: Engine, settings: &[(&str, &str)]) -> Service {
+        self.start_with(engine, settings, Stdio::inherit())
+    }
+
+    /// The same, with its log in a file.
+    pub fn start_logging(
+        &self,
+        engine: Engine,
+        settings: &[(&str, &str)],
+        log: std::fs::File,
+    ) -> Service {
+        self.start_with(engine, settings, log.into())
+    }
+
+    fn start_with(&self, engine: Engine, settings: &[(&str, &str)], log: Stdio) -> Service {
         let own = self.set.iter().map(|(key, value)| (key.as_str(), value.as_str()));
         let settings: Vec<_> = settings.iter().copied().chain(own).collect();
         let image = if engine == Engine::Docker { &self.image } else { "host" };
-        Service::start(engine, image, &settings)
+        Service::start(engine, image, &settings, log)
     }
 
     /// The first of two figures, or the second in a quick run.
@@ -90,8 +106,9 @@ impl Bench {
 type Part = fn(&Bench, Engine) -> Report;
 
 /// In the order of the file; all but the last run unless others are named.
-const PARTS: [(&str, Part); 6] = [
+const PARTS: [(&str, Part); 7] = [
     ("latency", latency::run),
+    ("door", door::run),
     ("sustained", sustained::run),
     ("scaling", scaling::run),
     ("memory", memory::run),

@@ -24,7 +24,8 @@ pub struct Service {
 }
 
 impl Service {
-    pub fn start(engine: Engine, image: &str, settings: &[(&str, &str)]) -> Self {
+    /// With a log to be written there.
+    pub fn start(engine: Engine, image: &str, settings: &[(&str, &str)], log: Stdio) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         drop(listener);
@@ -44,6 +45,7 @@ impl Service {
             .current_dir(std::env::temp_dir())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
+            .stderr(log)
             .spawn()
             .expect("the service starts");
         let mut service = Self { child, address };

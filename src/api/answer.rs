@@ -1,5 +1,6 @@
 //! The answer of `POST /execute`: everything there is to say about a script that ran.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use base64::display::Base64Display;
@@ -68,7 +69,7 @@ enum Stdout {
     #[serde(rename = "stdout")]
     Text(String),
     #[serde(rename = "stdout_base64")]
-    Base64(#[schema(inline)] Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
 /// Text, or base64 where the bytes are not UTF-8.
@@ -77,7 +78,7 @@ enum Stderr {
     #[serde(rename = "stderr")]
     Text(String),
     #[serde(rename = "stderr_base64")]
-    Base64(#[schema(inline)] Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
 /// What it used; `null` where the kernel has no such counter.
@@ -126,26 +127,27 @@ enum File {
 
 /// Text, or base64 where the bytes are not UTF-8.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ResultContent)]
 enum Content {
     #[serde(rename = "content")]
     Text(String),
     #[serde(rename = "content_base64")]
-    Base64(#[schema(inline)] Base64),
+    Base64(#[schema(inline)] Base64<'static>),
 }
 
 /// Any bytes; they become base64 only on their way into the document.
 #[derive(Debug)]
-pub(super) struct Base64(Vec<u8>);
+pub(super) struct Base64<'a>(pub(super) Cow<'a, [u8]>);
 
-impl PartialSchema for Base64 {
+impl PartialSchema for Base64<'_> {
     fn schema() -> RefOr<Schema> {
         schema::base64().into()
     }
 }
 
-impl ToSchema for Base64 {}
+impl ToSchema for Base64<'_> {}
 
-impl Serialize for Base64 {
+impl Serialize for Base64<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(&Base64Display::new(&self.0, &STANDARD))
     }
@@ -207,11 +209,11 @@ impl From<Outcome> for Answer {
             stdout: outcome
                 .stdout
                 .into_text()
-                .map_or_else(|bytes| Stdout::Base64(Base64(bytes)), Stdout::Text),
+                .map_or_else(|bytes| Stdout::Base64(Base64(bytes.into())), Stdout::Text),
             stderr: outcome
                 .stderr
                 .into_text()
-                .map_or_else(|bytes| Stderr::Base64(Base64(bytes)), Stderr::Text),
+                .map_or_else(|bytes| Stderr::Base64(Base64(bytes.into())), Stderr::Text),
             execution_time: seconds(outcome.execution_time),
             error: outcome.error,
             image: outcome.image,
@@ -238,7 +240,7 @@ fn file(ResultFile { path, content }: ResultFile) -> File {
             path,
             size: kept.bytes.len(),
             content: String::from_utf8(kept.bytes)
-                .map_or_else(|e| Content::Base64(Base64(e.into_bytes())), Content::Text),
+                .map_or_else(|e| Content::Base64(Base64(e.into_bytes().into())), Content::Text),
             executable: kept.executable,
         },
         Err(reason) => File::Skipped {

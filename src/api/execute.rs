@@ -74,11 +74,16 @@ async fn follow(
             let run = door.executor.run(execution, &caller, &*live, &door.cancel);
             let ended = AssertUnwindSafe(run).catch_unwind().await;
             let ended = ended.unwrap_or_else(|panic| Err(Failure::Internal(said(&*panic))));
-            match &ended {
-                Ok(outcome) => drop(watched.ended(outcome)),
-                Err(failure) => drop(watched.failed(told(failure.clone()))),
-            }
-            live.end(Arc::new(ended.map_err(told)));
+            let ended = ended.map_err(told);
+            let line = match &ended {
+                Ok(outcome) => Some(watched.ended(outcome)),
+                Err(failure) => {
+                    watched.failed(failure.clone());
+                    None
+                }
+            };
+            live.end(Arc::new(ended));
+            drop(line);
         }
     };
     let run = AbortOnDropHandle::new(actix_web::rt::spawn(run));

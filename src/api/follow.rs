@@ -5,17 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
-use base64::display::Base64Display;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures_util::Stream;
 use futures_util::stream::unfold;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
-use super::answer::Answer;
+use super::answer::{Answer, Base64};
 use super::events::{BEAT, COMMENT, LAST, Resume, event_with_id};
 use super::{Door, RequestId, large};
 use crate::execution::live::{End, Live, Stage, State};
@@ -58,30 +57,31 @@ pub(super) struct Follower<H> {
 }
 
 /// The data of `started`.
-#[derive(Serialize)]
-struct Started {
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventStarted)]
+pub(super) struct Started {
+    #[schema(format = Uuid)]
     id: String,
 }
 
 /// The data of `stdout` and `stderr`.
-#[derive(Serialize)]
-struct Output<'a> {
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventOutput)]
+pub(super) struct Output<'a> {
     /// Bytes of this stream before it.
     offset: u64,
     #[serde(flatten)]
     content: Content<'a>,
 }
 
-#[derive(Serialize)]
+/// Text, or base64 where the bytes are not UTF-8.
+#[derive(Serialize, ToSchema)]
+#[schema(as = EventContent)]
 enum Content<'a> {
     #[serde(rename = "content")]
     Text(&'a str),
-    #[serde(rename = "content_base64", serialize_with = "base64")]
-    Bytes(&'a [u8]),
-}
-
-fn base64<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&Base64Display::new(bytes, &STANDARD))
+    #[serde(rename = "content_base64")]
+    Bytes(#[schema(inline)] Base64<'a>),
 }
 
 /// What is to be sent next.
@@ -211,7 +211,7 @@ impl<H: 'static> Follower<H> {
                     Origin::Stderr => "stderr",
                 };
                 let text = str::from_utf8(piece.bytes).map(Content::Text);
-                let content = text.unwrap_or(Content::Bytes(piece.bytes));
+                let content = text.unwrap_or(Content::Bytes(Base64(piece.bytes.into())));
                 let output = Output { offset: piece.offset, content };
                 return Next::Event(event_with_id(name, &self.position.to_string(), &output));
             }

@@ -4,12 +4,12 @@ use actix_web::HttpResponse;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::execution::language::{ALIASES, CATALOGUE, FALLBACK, Language};
+use crate::execution::language::{CATALOGUE, FALLBACK, Language};
 
 /// The body of `GET /languages`.
 #[derive(Serialize, ToSchema)]
 #[schema(description = "The languages that scripts can be in.")]
-pub(super) struct Languages {
+pub(crate) struct Languages {
     languages: Vec<Entry>,
 }
 
@@ -30,16 +30,21 @@ pub(super) struct Entry {
     default: bool,
 }
 
+impl Languages {
+    pub(crate) fn all() -> Self {
+        Self { languages: CATALOGUE.iter().map(Entry::from).collect() }
+    }
+}
+
 pub(super) async fn list() -> HttpResponse {
-    HttpResponse::Ok().json(Languages { languages: CATALOGUE.iter().map(Entry::from).collect() })
+    HttpResponse::Ok().json(Languages::all())
 }
 
 impl From<&Language> for Entry {
     fn from(language: &Language) -> Self {
-        let aliases = ALIASES.iter().filter(|(_, of)| *of == language.name);
         Self {
             name: language.name,
-            aliases: aliases.map(|(alias, _)| *alias).collect(),
+            aliases: language.aliases().collect(),
             interpreters: language.interpreters,
             file_name: language.file_name,
             default: language.name == FALLBACK.name,
@@ -50,6 +55,7 @@ impl From<&Language> for Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::execution::language::ALIASES;
 
     #[test]
     fn every_name_leads_to_its_entry_and_one_is_the_default() {

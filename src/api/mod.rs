@@ -37,6 +37,7 @@ pub(crate) use answer::Answer;
 pub use code::Code;
 pub use connection::serve;
 pub use executions::Reports;
+pub(crate) use languages::Languages;
 pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};

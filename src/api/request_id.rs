@@ -1,10 +1,12 @@
 //! What every request passes first: the id that ties a response to its log lines, and the limits of
 //! its head.
 
+use std::future::pending;
+
 use actix_cors::CorsError;
 use actix_http::ConnectionType;
 use actix_web::body::{BoxBody, MessageBody};
-use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::dev::{RequestHead, ServiceRequest, ServiceResponse};
 use actix_web::http::header::{
     CACHE_CONTROL, CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue, TRANSFER_ENCODING,
     X_CONTENT_TYPE_OPTIONS,
@@ -64,7 +66,14 @@ pub async fn middleware(
     let named = request.headers().get(HEADER).and_then(|value| value.to_str().ok());
     let id = named.and_then(RequestId::accept).unwrap_or_default();
     request.extensions_mut().insert(id.clone());
-    let inside = connection::of(request.request()).map(|c| c.enter(has_body(request.headers())));
+    let connection = connection::of(request.request()).cloned();
+    let inside = match connection.map(|connection| connection.enter(has_body(request.headers()))) {
+        Some(None) => return pending().await,
+        inside => inside.flatten(),
+    };
+    if let Some(inside) = inside.as_ref().filter(|_| closes(request.head())) {
+        inside.is_last();
+    }
     let mut response = match head_problem(&request) {
         Some(problem) => request.error_response(problem),
         None => next.call(request).await?.map_into_boxed_body(),
@@ -85,9 +94,11 @@ pub async fn middleware(
         response = response.into_response(problem.respond(&id));
         keep(said, response.headers_mut());
         // What comes next on the connection can't be told from the rest of this request.
-        if problem.code == Code::MalformedRequest || inside.as_ref().is_some_and(Inside::is_unread)
-        {
+        let unclear =
+            |inside: &&Inside| problem.code == Code::MalformedRequest || inside.is_unread();
+        if let Some(inside) = inside.as_ref().filter(unclear) {
             response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+            inside.is_last();
         }
     }
     finish(response.headers_mut(), &id);
@@ -95,14 +106,6 @@ pub async fn middleware(
         Some(inside) => response.map_body(|_, body| inside.until_sent(body)),
         None => response,
     })
-}
-
-/// What was said in the headers of an answer before it got its final form.
-fn keep(said: HeaderMap, headers: &mut HeaderMap) {
-    let new: Vec<_> = said.keys().filter(|name| !headers.contains_key(*name)).cloned().collect();
-    for (name, value) in said.into_iter().filter(|(name, _)| new.contains(name)) {
-        headers.append(name, value);
-    }
 }
 
 /// What every answer says beside what it is about.
@@ -114,6 +117,11 @@ pub(super) fn finish(headers: &mut HeaderMap, id: &RequestId) {
     if !headers.contains_key(CACHE_CONTROL) {
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
+}
+
+/// Whether the client wants no more than this.
+fn closes(head: &RequestHead) -> bool {
+    head.connection_type() == ConnectionType::Close
 }
 
 /// Whether a body comes behind this head, as the server below sees it.

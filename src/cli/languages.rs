@@ -4,10 +4,10 @@ use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
-use serde_json::{Value, json};
 
 use super::columns::columns;
-use crate::execution::language::{CATALOGUE, FALLBACK, Language};
+use crate::api::Languages;
+use crate::execution::language::CATALOGUE;
 
 pub(super) fn command() -> Command {
     Command::new("languages")
@@ -16,24 +16,11 @@ pub(super) fn command() -> Command {
 }
 
 pub(super) fn run(matches: &ArgMatches) -> ExitCode {
-    let text = if matches.get_flag("json") { document().to_string() + "\n" } else { table() };
+    let document = || serde_json::to_string(&Languages::all()).unwrap_or_default() + "\n";
+    let text = if matches.get_flag("json") { document() } else { table() };
     // Whoever reads may have seen enough.
     let _ = stdout().write_all(text.as_bytes());
     ExitCode::SUCCESS
-}
-
-/// The same as at a service's `GET /languages`.
-fn document() -> Value {
-    let entry = |language: &Language| {
-        json!({
-            "name": language.name,
-            "aliases": language.aliases().collect::<Vec<_>>(),
-            "interpreters": language.interpreters,
-            "file_name": language.file_name,
-            "default": *language == FALLBACK,
-        })
-    };
-    json!({ "languages": CATALOGUE.iter().map(entry).collect::<Vec<_>>() })
 }
 
 fn table() -> String {
@@ -58,17 +45,5 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_language() {
         insta::assert_snapshot!(table());
-    }
-
-    #[test]
-    fn the_document_has_an_entry_for_each_language() {
-        let document = document();
-        let python = &document["languages"][2];
-        assert_eq!(
-            *python,
-            json!({"name": "python", "aliases": ["python3"], "file_name": "script.py",
-                   "interpreters": [["python3"], ["python"]], "default": false})
-        );
-        assert_eq!(document["languages"].as_array().map(Vec::len), Some(CATALOGUE.len()));
     }
 }

@@ -2,6 +2,8 @@
 //! text of a caller's can become one; the names of registries that the operator says are his own.
 
 mod background;
+#[cfg(test)]
+mod dashboard;
 mod http;
 mod images;
 mod process;

@@ -12,7 +12,7 @@ use crate::support::service::oncebox;
 use crate::support::{Engine, Shared, until};
 
 /// The commands of the README's code blocks with this mark, as in "```sh first-minute".
-fn readme_commands(mark: &str) -> Vec<String> {
+pub fn readme_commands(mark: &str) -> Vec<String> {
     let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md"))
         .expect("README.md");
     let mut commands = Vec::new();

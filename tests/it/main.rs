@@ -18,11 +18,13 @@ mod conformance;
 mod ends;
 mod executions;
 mod first_minute;
+mod http;
 mod humaneval;
 mod isolation;
 mod languages;
 mod metrics;
 mod observed;
+mod openapi;
 #[cfg(feature = "otel")]
 mod otel;
 mod pool;

@@ -189,7 +189,11 @@ fn labels_come_from_closed_lists(engine: Engine) {
         ("code", &codes),
         ("kind", &["started", "waiting"]),
         ("from", &["here", "registry"]),
-        ("result", &["pulled", "given_up", "not_found", "unavailable", "timeout"]),
+        (
+            "result",
+            &["pulled", "given_up", "not_found", "unavailable", "timeout", "delivered", "failed"],
+        ),
+        ("state", &["queued", "running"]),
         ("reason", &["just_failed", "registry_held"]),
         ("registry", &["docker.io", "other"]),
         ("route", &ROUTES),

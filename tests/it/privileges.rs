@@ -1,9 +1,10 @@
 //! What the service itself may do: as little as it is told to.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io::Write as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::json;
 use tempfile::TempDir;
@@ -27,7 +28,10 @@ fn program_for_anybody() -> (TempDir, PathBuf) {
 
 /// The native engine as an ordinary user, without a control group of its own.
 fn as_nobody(program: &PathBuf) -> Command {
-    let plain = oncebox("serve", Engine::Native);
+    nobody_s(program, &oncebox("serve", Engine::Native))
+}
+
+fn nobody_s(program: &PathBuf, plain: &Command) -> Command {
     let mut command = Command::new("setpriv");
     command.args(["--reuid", NOBODY, "--regid", NOBODY, "--clear-groups", "--"]);
     command.arg(program).args(plain.get_args()).env_clear();
@@ -125,6 +129,53 @@ fn native_pulls_images_without_privileges() {
         assert_eq!(printed, "unprivileged1000\n", "{more:?}");
         drop(service);
     }
+}
+
+/// One script from the command line needs no more than a service does, and root becomes whom the
+/// images belong to as soon as one of them is needed.
+#[test]
+fn native_runs_one_script_without_privileges() {
+    let _turn = turn::together();
+    let (_folder, program) = program_for_anybody();
+    let store = tempfile::Builder::new().prefix("oncebox-it-store-").tempdir().expect("a folder");
+    let nobody = Some(NOBODY.parse().expect("a uid"));
+    std::os::unix::fs::chown(store.path(), nobody, nobody).expect("root may");
+    let back = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
+    let folder = back.path().to_str().expect("text");
+    let output = ["-", "--output", "a", "--output-dir", folder];
+
+    let mut plain = oncebox("run", Engine::Native);
+    plain.args(["--accept-unenforced", "memory,cpu,pids"]).args(output);
+    let mut command = nobody_s(&program, &plain);
+    let refused = fed(command.current_dir("/"), "echo ran; echo file >a");
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains(&format!("can't be written by user {NOBODY}")), "{said}");
+    std::os::unix::fs::chown(back.path(), nobody, nobody).expect("root may");
+    let ran = fed(command.current_dir("/"), "id -u; echo file >a");
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(0), &b"1000\n"[..]), "{ran:?}");
+    assert_eq!(fs::read(back.path().join("a")).expect("a file"), b"file\n");
+
+    let registry = Registry::start();
+    Image::marked("once").push(&registry, "x", "1");
+    let mut command = oncebox("run", Engine::Native);
+    command.args(output).args(["--image", &registry.name("x:1")]);
+    command.env("INSECURE_REGISTRIES", registry.address()).env("IMAGE_STORE", store.path());
+    let ran = fed(&mut command, "cat /mark; cat /mark >a");
+    assert_eq!((ran.status.code(), &*ran.stdout), (Some(0), &b"once"[..]), "{ran:?}");
+    let owner = |path: PathBuf| fs::metadata(path).expect("a file").uid().to_string();
+    for entry in fs::read_dir(store.path()).expect("a folder") {
+        assert_eq!(owner(entry.expect("an entry").path()), NOBODY);
+    }
+}
+
+/// Runs a command with this script.
+fn fed(command: &mut Command, script: &str) -> Output {
+    let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = piped.spawn().expect("it starts");
+    // It may be refused before it is read.
+    let _ = child.stdin.take().expect("a pipe").write_all(script.as_bytes());
+    child.wait_with_output().expect("it ends")
 }
 
 /// The one id that is real, effective, saved and the file system's.

@@ -356,6 +356,32 @@ fn no_result_file_leaves_its_folder(engine: Engine) {
     assert_eq!(std::fs::read_to_string(back.join("ok")).expect("a file"), "fine\n");
 }
 
+/// What the README says about the command line, where there is a `report.py` and its data.
+fn the_readme_s_commands_work(engine: Engine) {
+    let report = "import os, sys\nos.mkdir('out')\nrows = open('data.csv').read().split()\n\
+                  print(len(rows), file=open('out/rows.txt', 'w'))\nprint(len(rows), sys.argv[1:])\n";
+    let folder = folder(&[("report.py", report), ("data.csv", "a,1\nb,2\n")]);
+    let program = Path::new(env!("CARGO_BIN_EXE_oncebox")).parent().expect("a folder");
+    let paths = std::env::var("PATH").unwrap_or_default();
+    let mut said = Vec::new();
+    for line in crate::first_minute::readme_commands("run") {
+        let plain = oncebox("run", engine);
+        let mut command = Command::new("sh");
+        command.args(["-c", &line]).env_clear().current_dir(&folder).stderr(Stdio::piped());
+        command.envs(plain.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        command.env("PATH", format!("{}:{paths}", program.display())).stdout(Stdio::piped());
+        let ran = finish(command, b"");
+        assert_eq!((ran.code, &*ran.stderr), (0, ""), "{line}: {ran:?}");
+        said.push(ran.stdout);
+    }
+    let [answer, report, document, languages] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((&**answer, &**report), ("42\n", "2 ['--all']\n"));
+    assert_eq!(std::fs::read_to_string(folder.path().join("out/rows.txt")).expect("a file"), "2\n");
+    let document: Value = serde_json::from_str(document).expect("JSON");
+    assert_eq!(document["stdout"], "2 []\n");
+    assert!(languages.starts_with("NAME "), "{languages}");
+}
+
 /// An engine that can't be had is said, with what to do about it.
 #[test]
 fn docker_that_does_not_answer_is_said() {
@@ -387,7 +413,7 @@ on_both_engines! {
     together: exits_as_the_script_does, everything_reaches_the_script_and_comes_back,
         a_script_runs_in_its_language, output_comes_as_it_is_written, limits_are_said,
         the_answer_comes_as_json, what_fails_is_said;
-    native: what_can_t_be_meant_is_refused, no_result_file_leaves_its_folder
+    native: the_readme_s_commands_work, what_can_t_be_meant_is_refused, no_result_file_leaves_its_folder
 }
 
 /// What ends early is looked for on the whole machine.

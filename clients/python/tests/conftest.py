@@ -67,6 +67,7 @@ class User:
     def close(self) -> None:
         for client in self._clients:
             self.wait(client.close())
+        self.wait(self._loop.shutdown_asyncgens())
         self._loop.close()
 
 

@@ -1,4 +1,4 @@
-"""A service that answers as it is told, and a connection to the real one that breaks as it is told."""
+"""A service that answers as it is told, and connections to the real one that break as told."""
 
 from __future__ import annotations
 

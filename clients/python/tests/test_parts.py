@@ -18,7 +18,8 @@ from oncebox._values import moment
 HERE = Path(__file__).resolve().parent.parent
 STREAM = (
     "\ufeff:\n\nevent: stdout\nid: 7\ndata: {\"content\":\"ü\"}\n\n"
-    "data: two\r\ndata:lines\r\rid\nevent: empty\n\ndata\n\nretry: 5\nother\ndata:  x\n\ndata: never"
+    "data: two\r\ndata:lines\r\rid\nevent: empty\n\ndata\n\nretry: 5\nother\ndata:  x\n\n"
+    "data: never"
 ).encode()
 EVENTS = [
     ServerEvent("stdout", '{"content":"ü"}', "7"),

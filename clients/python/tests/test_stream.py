@@ -83,6 +83,14 @@ def test_a_broken_stream_is_an_error_and_runs_nothing_twice(user: User, cutter: 
     assert cutter.connections == 1
 
 
+def test_a_connection_is_used_again(user: User, cutter: Cutter) -> None:
+    client = user.client(cutter.url)
+    for _ in range(2):
+        user.wait(client.run("true"))
+        user.read(client.stream("echo one"))
+    assert cutter.connections == 1
+
+
 def test_nothing_listens(user: User) -> None:
     client = user.client("http://127.0.0.1:9", retries=0)
     with pytest.raises(ConnectionFailed):

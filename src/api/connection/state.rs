@@ -39,7 +39,8 @@ struct State {
     came: u64,
     body: u64,
     writing: Writing,
-    /// Who reads, and has set no deadline while a request is inside.
+    last: Last,
+    /// Who reads, to be told of another deadline.
     reader: Option<Waker>,
 }
 
@@ -57,6 +58,16 @@ enum Phase {
     Inside,
     /// The answer was given before the body had been read; the rest of it is nobody's.
     Rest,
+}
+
+/// Whether another request may come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Last {
+    No,
+    /// The one that is inside, or was, is the last one.
+    This,
+    /// Another one came all the same.
+    Past,
 }
 
 /// How a client takes an answer.
@@ -93,6 +104,7 @@ impl Connection {
             came: 0,
             body: 0,
             writing: Writing::default(),
+            last: Last::No,
             reader: None,
         };
         Rc::new(Self { timeouts, state: RefCell::new(state) })
@@ -102,13 +114,21 @@ impl Connection {
         self.timeouts
     }
 
-    /// A request comes in. It is over when what this returns is dropped.
-    pub fn enter(self: &Rc<Self>, has_body: bool) -> Inside {
+    /// A request comes in. It is over when what this returns is dropped. `None` when the one before
+    /// it was the last: the connection ends, and nobody must answer.
+    pub fn enter(self: &Rc<Self>, has_body: bool) -> Option<Inside> {
         let mut state = self.state.borrow_mut();
+        if state.last != Last::No {
+            state.last = Last::Past;
+            let reader = state.reader.take();
+            drop(state);
+            reader.inspect(Waker::wake_by_ref);
+            return None;
+        }
         state.phase = if has_body { Phase::Body } else { Phase::Inside };
         (state.came, state.body) = (0, 0);
         state.writing = Writing::default();
-        Inside(Rc::clone(self))
+        Some(Inside(Rc::clone(self)))
     }
 
     /// So much of the body has been read.
@@ -151,20 +171,19 @@ impl Connection {
         if malformed { Err(Code::MalformedRequest) } else { Ok(()) }
     }
 
-    /// Until when more must have come, and what it means if it has not. Without a deadline, whoever
-    /// reads is woken up when there is one.
+    /// Until when more must have come, and what it means if it has not. Whoever reads is woken up when
+    /// that changes.
     pub(super) fn reading_until(&self, reader: &Waker) -> Option<(Instant, Over)> {
         let mut state = self.state.borrow_mut();
+        state.reader = Some(reader.clone());
         let Timeouts { head, idle, .. } = self.timeouts;
         match state.phase {
+            _ if state.last == Last::Past => Some((Instant::now(), Over::Silence)),
             Phase::Silent | Phase::Rest => Some((state.since + head, Over::Silence)),
             Phase::Idle => Some((state.since + idle, Over::Silence)),
             Phase::Head => Some((state.since + head, Over::Refused(Code::RequestTimeout))),
             // The body has a deadline where it is read, and an execution has its own.
-            Phase::Body | Phase::Inside => {
-                state.reader = Some(reader.clone());
-                None
-            }
+            Phase::Body | Phase::Inside => None,
         }
     }
 
@@ -193,6 +212,11 @@ impl Connection {
 pub struct Inside(Rc<Connection>);
 
 impl Inside {
+    /// No request is taken behind this one.
+    pub fn is_last(&self) {
+        self.0.state.borrow_mut().last = Last::This;
+    }
+
     /// Some of the request is still to come.
     pub fn is_unread(&self) -> bool {
         self.0.state.borrow().phase == Phase::Body
@@ -256,6 +280,10 @@ mod tests {
         until.map(|(until, over)| (until.saturating_duration_since(Instant::now()), over))
     }
 
+    fn enter(connection: &Rc<Connection>, has_body: bool) -> Inside {
+        connection.enter(has_body).expect("a place for it")
+    }
+
     fn writing(connection: &Connection) -> Duration {
         connection.writing_until().saturating_duration_since(Instant::now())
     }
@@ -269,7 +297,7 @@ mod tests {
         assert_eq!(connection.came(b"POST / HT"), Ok(()));
         let late = Over::Refused(Code::RequestTimeout);
         assert_eq!(reading(&connection), Some((half, late)), "from the connection on");
-        let inside = connection.enter(true);
+        let inside = enter(&connection, true);
         assert!(inside.is_unread());
         assert_eq!(reading(&connection), None);
         connection.took_all();
@@ -289,11 +317,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_body_nobody_read_is_no_head_and_has_an_end() {
         let connection = Connection::new(TIMEOUTS);
-        drop(connection.enter(true));
+        drop(enter(&connection, true));
         assert!(connection.answered_early());
         assert_eq!(connection.came(b"\n\n\n"), Ok(()));
         assert_eq!(reading(&connection), Some((SECOND, Over::Silence)));
-        drop(connection.enter(false));
+        drop(enter(&connection, false));
         assert!(!connection.answered_early());
         assert_eq!(connection.came(b"\n"), Err(Code::MalformedRequest));
     }
@@ -302,12 +330,12 @@ mod tests {
     async fn more_around_a_body_than_it_needs_is_no_body() {
         let connection = Connection::new(TIMEOUTS);
         let piece = [0; 64 * 1024];
-        let _inside = connection.enter(true);
+        let _inside = enter(&connection, true);
         for _ in 0..100 {
             connection.took(piece.len());
             assert_eq!(connection.came(&piece), Ok(()));
         }
-        let _inside = connection.enter(true);
+        let _inside = enter(&connection, true);
         let refused = (0..100).position(|_| connection.came(&piece).is_err());
         assert_eq!(refused, Some(4));
     }
@@ -315,7 +343,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_client_must_take_its_answer_at_some_speed() {
         let connection = Connection::new(TIMEOUTS);
-        let _inside = connection.enter(false);
+        let _inside = enter(&connection, false);
         // What goes off at once earns nothing.
         connection.wrote(1 << 20);
         assert_eq!(writing(&connection), 2 * SECOND);
@@ -329,7 +357,7 @@ mod tests {
             connection.wrote(SLOWEST as usize / 2);
             assert_eq!(writing(&connection), left, "half as fast");
         }
-        let _inside = connection.enter(false);
+        let _inside = enter(&connection, false);
         assert_eq!(writing(&connection), 2 * SECOND, "another answer");
     }
 
@@ -346,10 +374,20 @@ mod tests {
         }
         let connection = Connection::new(TIMEOUTS);
         let woken = Arc::new(Woken::default());
-        let inside = connection.enter(false);
+        let inside = enter(&connection, false);
         assert!(connection.reading_until(&Arc::clone(&woken).into()).is_none());
         assert!(!woken.0.load(Ordering::SeqCst));
         drop(inside);
         assert!(woken.0.load(Ordering::SeqCst));
+    }
+    #[tokio::test(start_paused = true)]
+    async fn nothing_comes_behind_the_last_one() {
+        let connection = Connection::new(TIMEOUTS);
+        let inside = enter(&connection, false);
+        inside.is_last();
+        drop(inside);
+        assert_eq!(reading(&connection), Some((SECOND, Over::Silence)));
+        assert!(connection.enter(false).is_none());
+        assert_eq!(reading(&connection), Some((Duration::ZERO, Over::Silence)));
     }
 }

@@ -1,6 +1,6 @@
 //! From a request to an execution that outlives it.
 
-use actix_web::{HttpRequest, web};
+use actix_web::{HttpMessage, HttpRequest, web};
 
 use super::request_id;
 use crate::api::execute::asked;
@@ -8,6 +8,7 @@ use crate::api::{Code, Door, Problem, access};
 use crate::execution::background::{Accepted, Asked, NoWebhook, Refused};
 use crate::execution::request::Execution;
 use crate::execution::store::kept::AskedBy;
+use crate::telemetry::Trace;
 
 const HEADER: &str = "idempotency-key";
 /// The longest idempotency key.
@@ -28,6 +29,7 @@ impl Asks {
         asked_by: AskedBy,
     ) -> Result<Self, Problem> {
         let key = key(request)?;
+        let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
         let (execution, more) = asked(request, payload, door.max_body).await?;
         if asked_by == AskedBy::Execute {
             more.refuse()?;
@@ -38,6 +40,7 @@ impl Asks {
             caller: access::caller(request),
             asked_by,
             request_id: request_id(request).as_str().to_owned(),
+            traceparent: trace.header(),
             retry: more.retry_on_interrupt.unwrap_or(false),
             key,
             webhook,

@@ -6,7 +6,8 @@ use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
 
 use super::fields as schema;
 use super::parameters::string;
-use crate::api::answer::{Answer, Base64};
+use crate::api::answer::Answer;
+use crate::api::follow::{Output, Started};
 use crate::api::problem::Document as Problem;
 
 /// A script that runs in the background. Times are as in RFC 3339.
@@ -51,39 +52,13 @@ pub(super) struct Executions {
     next: Option<String>,
 }
 
-/// The data of the event `started`.
-#[derive(Serialize, ToSchema)]
-pub(super) struct EventStarted {
-    #[schema(format = Uuid)]
-    id: String,
-}
-
-/// The data of the events `stdout` and `stderr`.
-#[derive(Serialize, ToSchema)]
-pub(super) struct EventOutput {
-    /// Bytes of the same stream that came before.
-    offset: u64,
-    #[serde(flatten)]
-    content: EventContent,
-}
-
-/// Text, or base64 where the bytes are not UTF-8.
-#[derive(Serialize, ToSchema)]
-#[allow(dead_code)]
-enum EventContent {
-    #[serde(rename = "content")]
-    Text(String),
-    #[serde(rename = "content_base64")]
-    Base64(#[schema(inline)] Base64),
-}
-
 /// The data of one event.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 #[allow(dead_code)]
 pub(super) enum Event {
-    Started(EventStarted),
-    Output(EventOutput),
+    Started(Started),
+    Output(Output<'static>),
     Result(Box<Answer>),
     Error(Problem<'static>),
 }

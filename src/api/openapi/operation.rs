@@ -96,8 +96,7 @@ impl Operation {
             let content = ContentBuilder::from(content).examples_from_iter(examples);
             response.content(mime, content.build())
         });
-        let response = response.header_ref(REQUEST_ID, request_id()).build();
-        self.answers.push((status, response));
+        self.answers.push((status, headed(response, self.scope.is_some()).build()));
         self
     }
 
@@ -117,10 +116,7 @@ impl Operation {
         let refusals = refusals::by_status(self).into_keys().map(|status| {
             let what = status.canonical_reason().unwrap_or_default();
             let bare = ResponseBuilder::new().description(what);
-            (
-                status.as_str().to_owned(),
-                RefOr::T(bare.header_ref(REQUEST_ID, request_id()).build()),
-            )
+            (status.as_str().to_owned(), RefOr::T(headed(bare, false).build()))
         });
         self.builder(statuses.chain(refusals).collect())
             .operation_id(Some(format!("{}Head", self.id)))
@@ -211,13 +207,27 @@ pub(super) fn sometimes(what: &str, schema: impl Into<RefOr<Schema>>) -> Header 
 /// What every response has.
 pub(super) const REQUEST_ID: &str = "X-Request-Id";
 
-pub(super) fn request_id() -> Ref {
-    Ref::new(format!("#/components/headers/{REQUEST_ID}"))
+/// Where the caller stands with his rate, where he has one.
+const RATE: [(&str, &str); 2] = [
+    ("RateLimit", "What is left of the rate, and when it is whole again."),
+    ("RateLimit-Policy", "The rate that holds."),
+];
+
+/// With the headers that all responses of such operations have.
+pub(super) fn headed(response: ResponseBuilder, rated: bool) -> ResponseBuilder {
+    let named = |name: &str| Ref::new(format!("#/components/headers/{name}"));
+    let response = response.header_ref(REQUEST_ID, named(REQUEST_ID));
+    let rate = RATE.iter().filter(|_| rated);
+    rate.fold(response, |response, (name, _)| response.header_ref(*name, named(name)))
 }
 
 pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
     let id =
         ObjectBuilder::new().schema_type(Type::String).pattern(Some("^[A-Za-z0-9._-]{1,128}$"));
     let what = "The id that the request was given, or a new one.";
-    components.header(REQUEST_ID, header(what, id.build()))
+    let components = components.header(REQUEST_ID, header(what, id.build()));
+    RATE.iter().fold(components, |components, (name, what)| {
+        let text = ObjectBuilder::new().schema_type(Type::String);
+        components.header(*name, sometimes(what, text.build()))
+    })
 }

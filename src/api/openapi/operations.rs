@@ -160,11 +160,8 @@ fn images() -> Vec<Operation> {
             let operation = operation.refuses(STORE).refuses(&[InvalidImage, ImageNotFound]);
             if address.contains('{') {
                 let schema = ObjectBuilder::from(fields::image());
-                operation.takes(path(
-                    "reference",
-                    "An image; its `/` may stand as they are.",
-                    schema,
-                ))
+                let what = "An image; its `/` may stand as they are.";
+                operation.takes(path("reference", what, schema.examples(["python:3.13"])))
             } else {
                 operation.description("Of the image that is called `pull`.")
             }

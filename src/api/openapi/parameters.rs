@@ -44,7 +44,7 @@ pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
             header(
                 "Last-Event-ID",
                 "The `id` of the last event that was seen: a number of bytes, or `end`.",
-                string().pattern(Some("^([0-9]{1,19}|end)$")),
+                string().pattern(Some("^([0-9]{1,20}|end)?$")),
             ),
         )
 }

@@ -5,11 +5,14 @@ use std::collections::BTreeMap;
 
 use actix_web::http::StatusCode;
 use utoipa::PartialSchema;
+use utoipa::openapi::content::ContentBuilder;
+use utoipa::openapi::example::Example;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::AllOfBuilder;
-use utoipa::openapi::{ComponentsBuilder, Content, ObjectBuilder, Ref, RefOr, Schema, Type};
+use utoipa::openapi::{ComponentsBuilder, ObjectBuilder, Ref, RefOr, Schema, Type};
 
-use super::operation::{Operation, REQUEST_ID, header, request_id};
+use super::examples;
+use super::operation::{Operation, headed, header};
 use crate::api::Code::{self, *};
 
 const PROBLEM: &str = "application/problem+json";
@@ -17,6 +20,7 @@ const PROBLEM: &str = "application/problem+json";
 /// With every request.
 const ANY: &[Code] = &[
     MalformedRequest,
+    OriginNotAllowed,
     RequestTimeout,
     UriTooLong,
     HeadersTooLarge,
@@ -90,7 +94,10 @@ pub(super) fn responses(operation: &Operation) -> Vec<(String, RefOr<Response>)>
         .map(|(status, codes)| {
             let response = match *codes {
                 [code] => Ref::from_response_name(code.name()).into(),
-                _ => response(status, &codes).into(),
+                _ => {
+                    let examples = examples::answers(operation.id, status.as_u16(), PROBLEM);
+                    response(status, &codes, examples).into()
+                }
             };
             (status.as_str().to_owned(), response)
         })
@@ -103,19 +110,25 @@ pub(super) fn add(components: ComponentsBuilder, operations: &[Operation]) -> Co
     let codes: Vec<_> =
         operations.iter().flat_map(|operation| by_status(operation).into_values()).collect();
     codes.into_iter().filter_map(alone).fold(components, |components, code| {
-        components.response(code.name(), response(code.status(), &[code]))
+        components.response(code.name(), response(code.status(), &[code], []))
     })
 }
 
-fn response(status: StatusCode, codes: &[Code]) -> Response {
+fn response(
+    status: StatusCode,
+    codes: &[Code],
+    examples: impl IntoIterator<Item = (String, Example)>,
+) -> Response {
     let lines = codes.iter().map(|code| format!("`{}`: {}", code.name(), code.meaning()));
     let text = |what, example: &str| {
         header(what, ObjectBuilder::new().schema_type(Type::String).examples([example]).build())
     };
+    let content = ContentBuilder::new().schema(Some(problem(status, codes)));
+    let content = content.examples_from_iter(examples);
     let response = ResponseBuilder::new()
         .description(lines.collect::<Vec<_>>().join("\n\n"))
-        .content(PROBLEM, Content::new(Some(problem(status, codes))))
-        .header_ref(REQUEST_ID, request_id());
+        .content(PROBLEM, content.build());
+    let response = headed(response, codes.contains(&RateLimited));
     match status {
         StatusCode::UNAUTHORIZED => {
             response.header("WWW-Authenticate", text("How to say who is asking.", "Bearer"))

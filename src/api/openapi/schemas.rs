@@ -6,7 +6,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 use utoipa::openapi::{ComponentsBuilder, RefOr, Schema};
 
-use super::future::{Event, EventOutput, EventStarted, Execution, Executions, asynchronous};
+use super::future::{Event, Execution, Executions, asynchronous};
 use crate::api::answer::Answer;
 use crate::api::dto::{ExecuteRequest, PullRequest, RequestFile};
 use crate::api::images::document::{
@@ -26,8 +26,6 @@ pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
         with::<Answer>,
         with::<Document>,
         with::<Event>,
-        with::<EventStarted>,
-        with::<EventOutput>,
         with::<Execution>,
         with::<Executions>,
         with::<Languages>,

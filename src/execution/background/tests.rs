@@ -30,7 +30,7 @@ struct Told(Arc<Mutex<Vec<Ended>>>);
 type Ended = (Uuid, Result<Outcome, Failure>);
 
 impl Reporter for Told {
-    fn watch(&self, head: &Head, _: &Execution, _: &Caller) -> Box<dyn Watch> {
+    fn watch(&self, _: &Executor, head: &Head, _: &Execution, _: &Caller) -> Box<dyn Watch> {
         Box::new(Line(self.clone(), head.id))
     }
 
@@ -104,6 +104,7 @@ fn asked(script: &str) -> Asked {
         caller: Caller { who: owner("me"), ..Caller::SERVICE },
         asked_by: AskedBy::Executions,
         request_id: "req-1".into(),
+        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         retry: false,
         key: None,
         webhook: None,

@@ -179,6 +179,21 @@ mod tests {
         }
     }
 
+    /// Or a new address would be counted as `other`, and nobody notice.
+    #[test]
+    fn every_address_of_the_api_has_its_label() {
+        let api = include_str!("../../../docs/openapi.json");
+        let api: serde_json::Value = serde_json::from_str(api).unwrap();
+        for (path, known) in api["paths"].as_object().unwrap() {
+            let example = path.replace("{id}", "0190").replace("{reference}", "a:1");
+            assert!(ROUTES.contains(&route(&example)) && route(&example) != OTHER, "{path}");
+            for method in known.as_object().unwrap().keys() {
+                let method = method.to_uppercase();
+                assert!(METHODS.contains(&method.as_str()) || method == "PARAMETERS", "{method}");
+            }
+        }
+    }
+
     #[test]
     fn a_request_counts_when_its_answer_is_complete() {
         let metrics = Metrics::new();

@@ -148,6 +148,7 @@ fn output_of_a_service_comes_as_it_is_written_and_a_signal_ends_it() {
 /// A key goes to the service that was named, in a header and nowhere else.
 #[test]
 fn a_key_goes_to_its_service_alone() {
+    let _turn = crate::support::turn::together();
     let (elsewhere, heard_elsewhere) = played(vec![ran()]);
     let location = format!("Location: http://{elsewhere}/execute\r\n");
     let (address, heard) = played(vec![answer("307 Temporary Redirect", &location, "")]);
@@ -160,19 +161,34 @@ fn a_key_goes_to_its_service_alone() {
     assert!(heard_elsewhere.try_recv().is_err(), "the key went elsewhere");
 }
 
+/// A service with keys runs scripts of whoever has one, from the environment or from a file.
 #[test]
-fn a_key_that_is_refused_is_said_without_it() {
-    let refused = problem("401 Unauthorized", "", "unauthorized", "there is no valid API key");
-    let (address, _heard) = played(vec![refused]);
-    let ran = run_at(address, &[]);
-    assert_eq!(ran.code, 125, "{ran:?}");
-    assert!(ran.stderr.contains("the service answers 401: there is no valid API key"), "{ran:?}");
-    assert!(!ran.stderr.contains("sesame"), "{ran:?}");
+fn a_service_with_keys_runs_it_with_one() {
+    let _turn = crate::support::turn::together();
+    let folder = folder(&[("other", "obx_no")]);
+    let path = |name: &str| folder.path().join(name).to_str().expect("text").to_owned();
+    let mut made = oncebox("key", Engine::Native);
+    let made = made.args(["new", "ci"]).env("API_KEYS_FILE", path("keys.toml")).output();
+    let key = String::from_utf8(made.expect("it runs").stdout).expect("text");
+    std::fs::write(path("key"), &key).expect("a file");
+    let service = Service::start(Engine::Native, &[("API_KEYS_FILE", &path("keys.toml"))]);
+    let mut with_variable = at(&service, &["-"]);
+    with_variable.env("ONCEBOX_API_KEY", key.trim());
+    for command in [with_variable, at(&service, &["--api-key-file", &path("key"), "-"])] {
+        let ran = finish(command, b"echo ran");
+        assert_eq!((ran.code, &*ran.stdout), (0, "ran\n"), "{ran:?}");
+    }
+    for command in [at(&service, &["-"]), at(&service, &["--api-key-file", &path("other"), "-"])] {
+        let ran = finish(command, b"echo ran");
+        assert_eq!((ran.code, &*ran.stdout), (125, ""), "{ran:?}");
+        assert!(ran.stderr.contains("the service answers 401"), "{ran:?}");
+    }
 }
 
 /// One that is busy is asked again when it says so, and not for ever.
 #[test]
 fn a_busy_service_is_asked_again() {
+    let _turn = crate::support::turn::together();
     let busy = |wait| {
         let header = format!("Retry-After: {wait}\r\n");
         problem("429 Too Many Requests", &header, "queue_full", "too many requests wait")
@@ -197,6 +213,7 @@ fn a_busy_service_is_asked_again() {
 /// Whoever is no service, or stops being one, is said to be so.
 #[test]
 fn what_is_no_answer_is_a_failure() {
+    let _turn = crate::support::turn::together();
     let whole = ran();
     let cut = whole.split("event: result").next().expect("a part");
     let cut = cut.replace("Content-Length", "X-Length");

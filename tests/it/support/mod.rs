@@ -7,6 +7,7 @@ pub mod host;
 pub mod http;
 pub mod images;
 pub mod layers;
+pub mod raw;
 pub mod registry;
 pub mod residue;
 pub mod service;
@@ -17,6 +18,7 @@ pub mod wait;
 use std::fmt;
 
 pub use answer::{Answer, Problem, Reply};
+pub use raw::Raw;
 pub use registry::Registry;
 pub use service::{Service, Shared};
 pub use wait::until;

@@ -56,9 +56,13 @@ impl Residue {
     /// The service is gone, and so must be all it made, unless another one runs now; then the last
     /// one answers for all.
     pub fn gone(mut self) {
-        if self.pay() == 0 {
-            settle(|| left(&suite()).into_iter().collect());
-        }
+        self.pay();
+        settle(|| {
+            let suite = suite();
+            // One may also have started while this one looks.
+            let left = if suite.running == 0 { left(&suite) } else { BTreeSet::new() };
+            left.into_iter().collect()
+        });
     }
 
     /// All is gone but Docker's records of containers in which nothing runs: those that have ended,
@@ -73,11 +77,9 @@ impl Residue {
         left(&suite())
     }
 
-    fn pay(&mut self) -> usize {
-        let mut suite = suite();
+    fn pay(&mut self) {
         self.paid = true;
-        suite.running -= 1;
-        suite.running
+        suite().running -= 1;
     }
 }
 

@@ -94,7 +94,7 @@ class AsyncClient:
         """Runs a script and gives what it says as it says it; the `Result` comes last.
 
         The script starts with the first event that is asked for, and is cancelled by leaving the
-        stream, unless it has an idempotency key.
+        stream. One that shall outlive a connection is for `start` and `events`.
         """
         return self._stream(_events.running(script, options))
 
@@ -175,11 +175,10 @@ class AsyncClient:
             try:
                 if response.status_code == 204:
                     return
+                # To the end, which is right behind the last event: so the connection lives on.
                 async for piece in response.aiter_bytes():
                     for event in follow.feed(piece):
                         yield event
-                    if follow.end is not None:
-                        break
             except httpx.TransportError as error:
                 failed = _calls.lost(error)
             finally:

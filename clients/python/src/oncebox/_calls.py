@@ -43,7 +43,7 @@ class RunOptions(models.ExecuteOptions, total=False):
     files: Optional[Mapping[str, Union[str, bytes, File]]]
     """Files to put into the working directory, by their relative paths."""
     idempotency_key: Optional[str]
-    """Equal requests with the same key run once, and have the same answer."""
+    """Equal requests with the same key are one execution, and have the same answer."""
     idempotent: Optional[bool]
     """Make such a key, so that the call can be made again when the connection breaks."""
 

@@ -62,6 +62,8 @@ class Follow(Generic[E]):
     def feed(self, piece: bytes) -> Iterator[E]:
         """The events that a piece of the stream completes, all but the last one."""
         for said in self._decoder.feed(piece):
+            if self.end is not None:
+                return
             if said.name == "error":
                 raise _problem(said)
             read = self._words.get(said.name)
@@ -73,9 +75,9 @@ class Follow(Generic[E]):
             if said.name == self._last:
                 self.end = event
                 return
-            if isinstance(event, Started) and self._call.again is Again.LOST:
-                # It is kept under its id, so it need not be asked for again.
-                self._call = execution_events(event.id)
+            if isinstance(event, Started) and self._call.method == "POST":
+                # The service cancels what nobody follows; another run might say something else.
+                self._call = replace(self._call, again=Again.REFUSED)
             yield event
 
 

@@ -1,4 +1,4 @@
-"""The client for programs that wait. Made by `generate` from _async.py: do not edit."""
+"""The client that just waits. Made by `generate` from _async.py: do not edit."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Client:
         """Runs a script and gives what it says as it says it; the `Result` comes last.
 
         The script starts with the first event that is asked for, and is cancelled by leaving the
-        stream, unless it has an idempotency key.
+        stream. One that shall outlive a connection is for `start` and `events`.
         """
         return self._stream(_events.running(script, options))
 
@@ -175,11 +175,10 @@ class Client:
             try:
                 if response.status_code == 204:
                     return
+                # To the end, which is right behind the last event: so the connection lives on.
                 for piece in response.iter_bytes():
                     for event in follow.feed(piece):
                         yield event
-                    if follow.end is not None:
-                        break
             except httpx.TransportError as error:
                 failed = _calls.lost(error)
             finally:

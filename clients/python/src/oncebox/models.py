@@ -181,24 +181,24 @@ class Canary:
 Code = Literal["invalid_json", "invalid_form", "broken_body", "invalid_request", "unknown_field",
 "missing_field", "conflicting_fields", "invalid_path", "invalid_image", "unknown_language",
 "limit_exceeded", "payload_too_large", "invalid_idempotency_key", "conflicting_credentials",
-"unauthorized", "scope_missing", "image_not_allowed", "webhook_not_allowed", "not_found",
-"execution_not_found", "image_not_found", "method_not_allowed", "request_timeout",
-"image_in_use", "idempotency_conflict", "cancelled", "body_too_large", "uri_too_long",
-"unsupported_media_type", "files_refused", "image_unsupported", "rate_limited", "queue_full",
-"too_many_executions", "too_many_pulls", "headers_too_large", "internal_error",
-"container_not_made", "container_lost", "registry_auth", "image_corrupt", "queue_timeout",
-"draining", "interrupted", "pool_filling", "engine_unavailable", "registry_unavailable",
-"engine_timeout", "registry_timeout", "no_space"]
+"unauthorized", "scope_missing", "origin_not_allowed", "image_not_allowed",
+"webhook_not_allowed", "not_found", "execution_not_found", "image_not_found",
+"method_not_allowed", "request_timeout", "image_in_use", "idempotency_conflict", "cancelled",
+"body_too_large", "uri_too_long", "unsupported_media_type", "files_refused",
+"image_unsupported", "rate_limited", "queue_full", "too_many_executions", "too_many_pulls",
+"headers_too_large", "internal_error", "container_not_made", "container_lost", "registry_auth",
+"image_corrupt", "queue_timeout", "draining", "interrupted", "pool_filling",
+"engine_unavailable", "registry_unavailable", "engine_timeout", "registry_timeout", "no_space"]
 """Why there is no answer, as a stable word"""
 
 
 @dataclass(frozen=True)
 class EventOutput:
-    """The data of the events `stdout` and `stderr`."""
+    """The data of `stdout` and `stderr`."""
 
     bytes: _Bytes = _field(repr=False)
     offset: int
-    """Bytes of the same stream that came before."""
+    """Bytes of this stream before it."""
 
     @property
     def content(self) -> str:
@@ -215,7 +215,7 @@ class EventOutput:
 
 @dataclass(frozen=True)
 class EventStarted:
-    """The data of the event `started`."""
+    """The data of `started`."""
 
     id: str
 

@@ -108,7 +108,7 @@ async fn try_once(executions: &Executions, id: Uuid) -> Result<(), StoreError> {
     let Some(Webhook { url, tries, .. }) = head.webhook.clone() else { return Ok(()) };
     let tries = tries.saturating_add(1);
     let sent = match document(executions, &head).await {
-        Ok(document) => webhooks.send(&url, id, document).await,
+        Ok(document) => webhooks.send(&url, id, head.traceparent.as_deref(), document).await,
         Err(why) => Err(why),
     };
     let due = match &sent {

@@ -93,7 +93,13 @@ impl Webhooks {
     }
 
     /// One try. Nothing of the answer is read but its status.
-    async fn send(&self, url: &str, id: Uuid, body: Vec<u8>) -> Result<(), String> {
+    async fn send(
+        &self,
+        url: &str,
+        id: Uuid,
+        traceparent: Option<&str>,
+        body: Vec<u8>,
+    ) -> Result<(), String> {
         // The list may have changed since it was accepted.
         let url = self.url(url).map_err(|e| e.to_string())?;
         let (id, time) = (id.to_string(), now() / 1000);
@@ -106,6 +112,7 @@ impl Webhooks {
             .header("webhook-timestamp", time)
             .header("webhook-signature", signature)
             .body(body);
+        let request = traceparent.into_iter().fold(request, |r, t| r.header("traceparent", t));
         let answer = request.send().await.map_err(|e| causes(&e.without_url()))?;
         let status = answer.status();
         if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }

@@ -37,7 +37,8 @@ async fn a_name_that_leads_to_this_machine_is_not_told() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.set_nonblocking(true).unwrap();
     let host = format!("http://localhost:{}", listener.local_addr().unwrap().port());
-    let why = webhooks(&[&host]).send(&format!("{host}/"), Uuid::nil(), vec![]).await.unwrap_err();
+    let why =
+        webhooks(&[&host]).send(&format!("{host}/"), Uuid::nil(), None, vec![]).await.unwrap_err();
     assert!(why.contains("no public address"), "{why}");
     assert!(listener.accept().is_err(), "nobody came");
 }
