@@ -402,6 +402,7 @@ export interface components {
          *     * `conflicting_credentials` (400): More than one `Authorization` header.
          *     * `unauthorized` (401): There is no valid API key.
          *     * `scope_missing` (403): The API key does not allow this.
+         *     * `origin_not_allowed` (403): The operator does not allow pages of this origin to ask this.
          *     * `image_not_allowed` (403): A rule of the operator's forbids this image.
          *     * `webhook_not_allowed` (403): A rule of the operator's forbids this webhook.
          *     * `not_found` (404): There is nothing at this address.
@@ -438,14 +439,7 @@ export interface components {
          *     * `no_space` (507): There is no room for the image or the result.
          * @enum {string}
          */
-        Code: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
-        /** @description Text, or base64 where the bytes are not UTF-8. */
-        Content: {
-            content: string;
-        } | {
-            /** @description Any bytes (RFC 4648, padded). */
-            content_base64: string;
-        };
+        Code: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
         /** @description The data of one event. */
         Event: components["schemas"]["EventStarted"] | components["schemas"]["EventOutput"] | components["schemas"]["Answer"] | components["schemas"]["Problem"];
         /** @description Text, or base64 where the bytes are not UTF-8. */
@@ -455,15 +449,15 @@ export interface components {
             /** @description Any bytes (RFC 4648, padded). */
             content_base64: string;
         };
-        /** @description The data of the events `stdout` and `stderr`. */
+        /** @description The data of `stdout` and `stderr`. */
         EventOutput: components["schemas"]["EventContent"] & {
             /**
              * Format: int64
-             * @description Bytes of the same stream that came before.
+             * @description Bytes of this stream before it.
              */
             offset: number;
         };
-        /** @description The data of the event `started`. */
+        /** @description The data of `started`. */
         EventStarted: {
             /** Format: uuid */
             id: string;
@@ -780,8 +774,15 @@ export interface components {
             /** @description Relative to the working directory, and never out of it. */
             path: string;
         } & (unknown | unknown);
+        /** @description Text, or base64 where the bytes are not UTF-8. */
+        ResultContent: {
+            content: string;
+        } | {
+            /** @description Any bytes (RFC 4648, padded). */
+            content_base64: string;
+        };
         /** @description A file that matched one of `outputs`: with its content, or with the reason why not. */
-        ResultFile: (components["schemas"]["Content"] & {
+        ResultFile: (components["schemas"]["ResultContent"] & {
             executable: boolean;
             path: string;
             size: number;
@@ -1050,9 +1051,26 @@ export interface components {
                 };
             };
         };
+        /** @description `origin_not_allowed`: The operator does not allow pages of this origin to ask this. */
+        origin_not_allowed: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "origin_not_allowed";
+                    /** @enum {integer} */
+                    status?: 403;
+                };
+            };
+        };
         /** @description `rate_limited`: The caller has sent more requests than his rate allows. */
         rate_limited: {
             headers: {
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 /** @description Seconds until another try is worth it. */
                 "Retry-After": number;
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1079,21 +1097,6 @@ export interface components {
                     code?: "request_timeout";
                     /** @enum {integer} */
                     status?: 408;
-                };
-            };
-        };
-        /** @description `scope_missing`: The API key does not allow this. */
-        scope_missing: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "scope_missing";
-                    /** @enum {integer} */
-                    status?: 403;
                 };
             };
         };
@@ -1157,6 +1160,10 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description What is left of the rate, and when it is whole again. */
+        RateLimit: string;
+        /** @description The rate that holds. */
+        "RateLimit-Policy": string;
         /** @description The id that the request was given, or a new one. */
         "X-Request-Id": string;
     };
@@ -1188,6 +1195,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            403: components["responses"]["origin_not_allowed"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
@@ -1209,6 +1217,14 @@ export interface operations {
         responses: {
             /** @description A page. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1270,6 +1286,7 @@ export interface operations {
                     "image/png": string;
                 };
             };
+            403: components["responses"]["origin_not_allowed"];
             404: components["responses"]["not_found"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
@@ -1295,6 +1312,14 @@ export interface operations {
         responses: {
             /** @description The file. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1384,6 +1409,8 @@ export interface operations {
                 headers: {
                     /** @description The answer to an earlier request. */
                     "Idempotent-Replayed"?: "true";
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1439,6 +1466,8 @@ export interface operations {
             /**
              * @description `scope_missing`: The API key does not allow this.
              *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              */
             403: {
@@ -1449,7 +1478,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -1507,6 +1536,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1617,6 +1648,8 @@ export interface operations {
             /** @description A page of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1644,7 +1677,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
@@ -1700,6 +1751,8 @@ export interface operations {
                 headers: {
                     /** @description Where it is. */
                     Location: string;
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1754,6 +1807,8 @@ export interface operations {
             /**
              * @description `scope_missing`: The API key does not allow this.
              *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              *
              *     `webhook_not_allowed`: A rule of the operator's forbids this webhook.
@@ -1766,7 +1821,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed" | "webhook_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -1786,6 +1841,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1828,6 +1885,8 @@ export interface operations {
             /** @description A page of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1911,6 +1970,8 @@ export interface operations {
             /** @description What there is to say about it. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1920,7 +1981,25 @@ export interface operations {
             };
             400: components["responses"]["conflicting_credentials"];
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["execution_not_found"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
@@ -1948,6 +2027,8 @@ export interface operations {
             /** @description What there is to say about it now. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1957,7 +2038,25 @@ export interface operations {
             };
             400: components["responses"]["conflicting_credentials"];
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["execution_not_found"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
@@ -1985,6 +2084,8 @@ export interface operations {
             /** @description What there is to say about it. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2078,6 +2179,8 @@ export interface operations {
             /** @description Its events. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2088,6 +2191,8 @@ export interface operations {
             /** @description `Last-Event-ID` was the last one. */
             204: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2113,7 +2218,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["execution_not_found"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
@@ -2143,6 +2266,8 @@ export interface operations {
             /** @description Its events. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2151,6 +2276,8 @@ export interface operations {
             /** @description `Last-Event-ID` was the last one. */
             204: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2246,6 +2373,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            403: components["responses"]["origin_not_allowed"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
@@ -2267,6 +2395,14 @@ export interface operations {
         responses: {
             /** @description It does. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2316,6 +2452,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2325,7 +2463,25 @@ export interface operations {
             };
             400: components["responses"]["conflicting_credentials"];
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2372,6 +2528,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2492,6 +2650,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2519,7 +2679,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -2571,6 +2749,8 @@ export interface operations {
             /** @description It is here. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2610,6 +2790,8 @@ export interface operations {
             /**
              * @description `scope_missing`: The API key does not allow this.
              *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              */
             403: {
@@ -2620,7 +2802,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -2639,6 +2821,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2738,6 +2922,8 @@ export interface operations {
             /** @description What went. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2765,7 +2951,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
@@ -2814,6 +3018,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2945,6 +3151,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2972,7 +3180,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -3023,6 +3249,8 @@ export interface operations {
             /** @description What went. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3050,7 +3278,25 @@ export interface operations {
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
@@ -3102,6 +3348,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3230,6 +3478,8 @@ export interface operations {
             /** @description The catalogue. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3239,7 +3489,25 @@ export interface operations {
             };
             400: components["responses"]["conflicting_credentials"];
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
@@ -3263,6 +3531,8 @@ export interface operations {
             /** @description The catalogue. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3343,6 +3613,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3352,7 +3624,25 @@ export interface operations {
             };
             400: components["responses"]["conflicting_credentials"];
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
@@ -3376,6 +3666,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3463,6 +3755,7 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
+            403: components["responses"]["origin_not_allowed"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
@@ -3484,6 +3777,14 @@ export interface operations {
         responses: {
             /** @description OpenAPI 3.1. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3540,6 +3841,7 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
+            403: components["responses"]["origin_not_allowed"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
@@ -3582,6 +3884,14 @@ export interface operations {
         responses: {
             /** @description They do. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
