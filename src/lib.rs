@@ -13,6 +13,7 @@
 //! | [`pool`] | containers made ahead, up to an interpreter that waits for its program |
 //! | [`engine`] | what makes containers: `docker` and `native`, from one hardening profile |
 //! | [`registry`] | images: references, policy, credentials, pulling, and the native store |
+//! | `internet` | where a stranger's word may lead, for registries and webhooks |
 //! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
@@ -39,6 +40,10 @@
 //! 7. The [`Outcome`](execution::outcome::Outcome) becomes the answer (`api::answer`), or the
 //!    [`Failure`](execution::Failure) a problem document (`api::problem`). A client that leaves
 //!    drops all of this, and the container is killed with it.
+//!
+//! What outlives its request goes the same way from 2 on, as a task of
+//! [`execution::background`]: it is written down before it is accepted and before its end is told
+//! ([`execution::store`]), and found again by `api::executions`.
 
 pub mod api;
 pub mod cli;
