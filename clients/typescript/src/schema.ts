@@ -129,11 +129,7 @@ export interface paths {
         post?: never;
         delete?: never;
         options?: never;
-        /**
-         * Follow an execution
-         * @description The head of what `GET /executions/{id}/events` answers.
-         */
-        head: operations["followExecutionHead"];
+        head?: never;
         patch?: never;
         trace?: never;
     };
@@ -386,6 +382,7 @@ export interface components {
         /**
          * @description Why there is no answer, as a stable word:
          *
+         *     * `malformed_request` (400): The request is not HTTP/1.1 as it is read here.
          *     * `invalid_json` (400): The body is not JSON.
          *     * `invalid_form` (400): The body is not a form.
          *     * `broken_body` (400): The body broke off.
@@ -428,6 +425,7 @@ export interface components {
          *     * `container_lost` (502): The container went away under the script.
          *     * `registry_auth` (502): The registry refuses the operator's credentials.
          *     * `image_corrupt` (502): What the registry sent is not the image.
+         *     * `too_many_connections` (503): As many connections as there may be are open.
          *     * `queue_timeout` (503): No container came free in time.
          *     * `draining` (503): The service is stopping.
          *     * `interrupted` (503): The service ended before the execution did.
@@ -439,9 +437,7 @@ export interface components {
          *     * `no_space` (507): There is no room for the image or the result.
          * @enum {string}
          */
-        Code: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
-        /** @description The data of one event. */
-        Event: components["schemas"]["EventStarted"] | components["schemas"]["EventOutput"] | components["schemas"]["Answer"] | components["schemas"]["Problem"];
+        Code: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
         /** @description Text, or base64 where the bytes are not UTF-8. */
         EventContent: {
             content: string;
@@ -508,7 +504,7 @@ export interface components {
             /** @description Room in `/tmp`; up to the operator's `MAX_TMP_SIZE`. */
             tmp_size?: number | string;
         } & (unknown | unknown);
-        /** @description A script that runs in the background. Times are as in RFC 3339. */
+        /** @description One execution. Times are as in RFC 3339. */
         Execution: {
             /** Format: date-time */
             created: string;
@@ -519,15 +515,11 @@ export interface components {
              * @description UUIDv7 (RFC 9562).
              */
             id: string;
-            /**
-             * Format: int64
-             * @description How many are served before, and itself; `null` while its image is pulled. Only of one that is
-             *     `queued`.
-             */
+            /** @description Of one that is queued: 1 is the next to be served; `null` while its image is looked for. */
             position?: number | null;
-            /** @description Why there is no result, of one that has `failed` or was `interrupted`. */
+            /** @description Of one that has failed or was interrupted. */
             problem?: components["schemas"]["Problem"];
-            /** @description What `POST /execute` would have answered, of one that has `ended`. */
+            /** @description The answer of `POST /execute`, of one that has ended. */
             result?: components["schemas"]["Answer"];
             /** Format: date-time */
             started?: string;
@@ -569,7 +561,7 @@ export interface components {
              * @enum {string}
              */
             pull_policy?: "always" | "if-not-present" | "never";
-            /** @description Run it again when the service ended before it did; without it, it is `interrupted`. */
+            /** @description Run it again when the service ended before it did; otherwise it is `interrupted`. */
             retry_on_interrupt?: boolean;
             /** @description The script. Give this or `script_base64`. */
             script?: string;
@@ -584,10 +576,10 @@ export interface components {
             timeout?: number;
             /** @description Room in `/tmp`; up to the operator's `MAX_TMP_SIZE`. */
             tmp_size?: number | string;
-            /** @description Where the document is sent when it is over; only to hosts of the operator's `WEBHOOK_HOSTS`. */
+            /** @description An address of a host among the operator's `WEBHOOK_HOSTS`: the document is sent there when the execution is over. */
             webhook?: string;
         } & (unknown | unknown);
-        /** @description Executions of the caller's own, the newest first, without their results. */
+        /** @description The body of `GET /executions`. */
         Executions: {
             executions: components["schemas"]["Execution"][];
             /**
@@ -852,38 +844,6 @@ export interface components {
                 };
             };
         };
-        /** @description `conflicting_credentials`: More than one `Authorization` header. */
-        conflicting_credentials: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "conflicting_credentials";
-                    /** @enum {integer} */
-                    status?: 400;
-                };
-            };
-        };
-        /** @description `draining`: The service is stopping. */
-        draining: {
-            headers: {
-                /** @description Seconds until another try is worth it. */
-                "Retry-After": number;
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "draining";
-                    /** @enum {integer} */
-                    status?: 503;
-                };
-            };
-        };
         /** @description `engine_timeout`: The engine took too long. */
         engine_timeout: {
             headers: {
@@ -896,23 +856,6 @@ export interface components {
                     code?: "engine_timeout";
                     /** @enum {integer} */
                     status?: 504;
-                };
-            };
-        };
-        /** @description `engine_unavailable`: The engine does not answer. */
-        engine_unavailable: {
-            headers: {
-                /** @description Seconds until another try is worth it. */
-                "Retry-After": number;
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "engine_unavailable";
-                    /** @enum {integer} */
-                    status?: 503;
                 };
             };
         };
@@ -1021,6 +964,21 @@ export interface components {
                 };
             };
         };
+        /** @description `malformed_request`: The request is not HTTP/1.1 as it is read here. */
+        malformed_request: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "malformed_request";
+                    /** @enum {integer} */
+                    status?: 400;
+                };
+            };
+        };
         /** @description `no_space`: There is no room for the image or the result. */
         no_space: {
             headers: {
@@ -1097,6 +1055,23 @@ export interface components {
                     code?: "request_timeout";
                     /** @enum {integer} */
                     status?: 408;
+                };
+            };
+        };
+        /** @description `too_many_connections`: As many connections as there may be are open. */
+        too_many_connections: {
+            headers: {
+                /** @description Seconds until another try is worth it. */
+                "Retry-After": number;
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "too_many_connections";
+                    /** @enum {integer} */
+                    status?: 503;
                 };
             };
         };
@@ -1195,10 +1170,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            400: components["responses"]["malformed_request"];
             403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     docsHead: {
@@ -1223,8 +1201,24 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1249,6 +1243,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1286,11 +1288,14 @@ export interface operations {
                     "image/png": string;
                 };
             };
+            400: components["responses"]["malformed_request"];
             403: components["responses"]["origin_not_allowed"];
             404: components["responses"]["not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     docsFileHead: {
@@ -1318,6 +1323,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Forbidden */
             403: {
                 headers: {
@@ -1328,6 +1341,14 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1352,6 +1373,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1420,7 +1449,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `invalid_form`: The body is not a form.
              *
@@ -1456,7 +1487,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1578,7 +1609,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `queue_timeout`: No container came free in time.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `queue_timeout`: No container came free in time.
              *
              *     `draining`: The service is stopping.
              *
@@ -1598,7 +1631,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "queue_timeout" | "draining" | "interrupted" | "engine_unavailable" | "registry_unavailable";
+                        code?: "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "engine_unavailable" | "registry_unavailable";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -1658,7 +1691,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_request`: A field breaks its rule.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_request`: A field breaks its rule.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -1670,7 +1705,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_request" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_request" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1696,10 +1731,12 @@ export interface operations {
                     };
                 };
             };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     createExecution: {
@@ -1735,6 +1772,7 @@ export interface operations {
                     outputs?: string[];
                     pids_limit?: string;
                     pull_policy?: string;
+                    retry_on_interrupt?: string;
                     /** Format: binary */
                     script?: string;
                     script_base64?: string;
@@ -1742,6 +1780,7 @@ export interface operations {
                     stdin?: string;
                     timeout?: string;
                     tmp_size?: string;
+                    webhook?: string;
                 };
             };
         };
@@ -1761,7 +1800,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `invalid_form`: The body is not a form.
              *
@@ -1797,7 +1838,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1835,8 +1876,6 @@ export interface operations {
             /**
              * @description `rate_limited`: The caller has sent more requests than his rate allows.
              *
-             *     `queue_full`: Too many requests wait already.
-             *
              *     `too_many_executions`: As many executions as may wait in the background do.
              */
             429: {
@@ -1851,7 +1890,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "rate_limited" | "queue_full" | "too_many_executions";
+                        code?: "rate_limited" | "too_many_executions";
                         /** @enum {integer} */
                         status?: 429;
                     };
@@ -1859,7 +1898,27 @@ export interface operations {
             };
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
-            503: components["responses"]["draining"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "draining";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             507: components["responses"]["no_space"];
         };
     };
@@ -1916,6 +1975,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -1942,6 +2009,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1979,7 +2054,25 @@ export interface operations {
                     "application/json": components["schemas"]["Execution"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
@@ -2001,10 +2094,12 @@ export interface operations {
                 };
             };
             404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     cancelExecution: {
@@ -2036,7 +2131,25 @@ export interface operations {
                     "application/json": components["schemas"]["Execution"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
@@ -2058,10 +2171,12 @@ export interface operations {
                 };
             };
             404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     getExecutionHead: {
@@ -2123,6 +2238,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -2149,6 +2272,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2199,7 +2330,9 @@ export interface operations {
                 content?: never;
             };
             /**
-             * @description `invalid_request`: A field breaks its rule.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_request`: A field breaks its rule.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2211,7 +2344,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_request" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_request" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -2238,115 +2371,12 @@ export interface operations {
                 };
             };
             404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
-        };
-    };
-    followExecutionHead: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
-                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
-                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
-                traceparent?: components["parameters"]["traceparent"];
-                /** @description The `id` of the last event that was seen: a number of bytes, or `end`. */
-                "Last-Event-ID"?: components["parameters"]["Last-Event-ID"];
-            };
-            path: {
-                /** @description What `POST /executions` answered. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Its events. */
-            200: {
-                headers: {
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `Last-Event-ID` was the last one. */
-            204: {
-                headers: {
-                    RateLimit: components["headers"]["RateLimit"];
-                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Bad Request */
-            400: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Forbidden */
-            403: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description URI Too Long */
-            414: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Request Header Fields Too Large */
-            431: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Internal Server Error */
-            500: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
+            503: components["responses"]["too_many_connections"];
         };
     };
     health: {
@@ -2373,10 +2403,13 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            400: components["responses"]["malformed_request"];
             403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     healthHead: {
@@ -2401,8 +2434,24 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2427,6 +2476,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2461,7 +2518,25 @@ export interface operations {
                     "application/json": components["schemas"]["Images"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
@@ -2482,6 +2557,7 @@ export interface operations {
                     };
                 };
             };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2506,7 +2582,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -2553,6 +2649,14 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2660,7 +2764,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2672,7 +2778,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -2699,6 +2805,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2723,7 +2830,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -2760,7 +2887,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `broken_body`: The body broke off.
              *
@@ -2780,7 +2909,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "broken_body" | "invalid_request" | "unknown_field" | "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "broken_body" | "invalid_request" | "unknown_field" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -2861,7 +2990,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `draining`: The service is stopping.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
              *
              *     `engine_unavailable`: The engine does not answer.
              *
@@ -2877,7 +3008,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "draining" | "engine_unavailable" | "registry_unavailable";
+                        code?: "too_many_connections" | "draining" | "engine_unavailable" | "registry_unavailable";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -2932,7 +3063,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2944,7 +3077,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -2971,6 +3104,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -2996,7 +3130,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -3051,6 +3205,14 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3161,7 +3323,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -3173,7 +3337,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -3200,6 +3364,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -3224,7 +3389,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -3259,7 +3444,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -3271,7 +3458,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -3298,6 +3485,7 @@ export interface operations {
                 };
             };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -3323,7 +3511,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -3381,6 +3589,14 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3487,7 +3703,25 @@ export interface operations {
                     "application/json": components["schemas"]["Languages"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
@@ -3508,10 +3742,12 @@ export interface operations {
                     };
                 };
             };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     listLanguagesHead: {
@@ -3562,6 +3798,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -3588,6 +3832,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3622,7 +3874,25 @@ export interface operations {
                     "application/openmetrics-text; version=1.0.0; charset=utf-8": string;
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
@@ -3643,10 +3913,12 @@ export interface operations {
                     };
                 };
             };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     metricsHead: {
@@ -3697,6 +3969,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -3729,6 +4009,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     describeApi: {
@@ -3755,10 +4043,13 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
+            400: components["responses"]["malformed_request"];
             403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     describeApiHead: {
@@ -3783,8 +4074,24 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3809,6 +4116,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3841,12 +4156,16 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
+            400: components["responses"]["malformed_request"];
             403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
             /**
-             * @description `draining`: The service is stopping.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
              *
              *     `pool_filling`: Containers that are to wait are still being made.
              */
@@ -3860,7 +4179,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "draining" | "pool_filling";
+                        code?: "too_many_connections" | "draining" | "pool_filling";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -3890,8 +4209,24 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
