@@ -1,6 +1,7 @@
 //! `GET /openapi.json`: the API's own description (OpenAPI 3.1), made of the types that are read and
 //! written. `docs/openapi.json` is this document, for those who read it without a service.
 
+mod event;
 mod examples;
 pub(super) mod fields;
 mod form;

@@ -133,7 +133,14 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
             ("pullImage", "refused", "A name that is none"),
             Some(json!({"image": "python:3.13:slim"})),
             400,
-            problem("Bad Request", 400, "invalid_image", Some("image"), ""),
+            problem(
+                "Bad Request",
+                400,
+                "invalid_image",
+                Some("image"),
+                "\"python:3.13:slim\" is no image reference: \"3.13:slim\" is no tag; a tag has up to \
+                 128 of A-Z a-z 0-9 _ . - and starts with none of . -",
+            ),
         ),
         (("listImages", "one", "After one was pulled"), None, 200, json!({"images": [image()]})),
         (("describeImage", "one", "What one is made of"), None, 200, details()),

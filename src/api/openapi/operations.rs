@@ -5,20 +5,31 @@ use utoipa::openapi::path::HttpMethod::{Delete, Get, Post};
 use utoipa::openapi::response::ResponseBuilder;
 use utoipa::openapi::{KnownFormat, ObjectBuilder, SchemaFormat, Type};
 
+use super::event::{Event, events};
 use super::operation::{EVENTS, FORM, JSON, Operation, header, of, sometimes, text};
 use super::parameters::{path, query, reference, string};
-use super::refusals::{BODY, IMAGE, RUN, SCRIPT, STORE};
+use super::refusals::{BODY, IMAGE, RUNS, SCRIPT, STORE};
 use super::{fields, form};
 use crate::api::Code::*;
 use crate::api::executions::{LARGEST_PAGE, USUAL_PAGE};
 use crate::telemetry::metrics::CONTENT_TYPE;
 
-const RUN_EVENTS: &str = "`started` (`EventStarted`), `stdout` and `stderr` (`EventOutput`) in the \
-    order they were written, then one `result` (`Answer`) or one `error` (`Problem`). The `id` of an \
-    event is the number of bytes so far, that of the last one `end`. Comments keep the connection \
-    alive.";
-const PULL_EVENTS: &str = "`progress` (`PullProgress`), then one `done` (`PulledImage`) or one \
-    `error` (`Problem`). Comments keep the connection alive.";
+/// The id of an event: how much there was so far.
+const SO_FAR: &str = "^[0-9]+$";
+const RUN_EVENTS: [Event; 5] = [
+    ("started", "EventStarted", Some("^0$")),
+    ("stdout", "EventOutput", Some(SO_FAR)),
+    ("stderr", "EventOutput", Some(SO_FAR)),
+    ("result", "Answer", Some("^end$")),
+    ("error", "Problem", Some("^end$")),
+];
+const RUN: &str = "`started` (`EventStarted`), `stdout` and `stderr` (`EventOutput`) in the order they \
+    were written, then one `result` (`Answer`) or one `error` (`Problem`). The `id` of an event is \
+    the number of bytes so far, that of the last one `end`. Comments keep the connection alive.";
+const PULL_EVENTS: [Event; 3] =
+    [("progress", "PullProgress", None), ("done", "PulledImage", None), ("error", "Problem", None)];
+const PULL: &str = "`progress` (`PullProgress`), then one `done` (`PulledImage`) or one `error` \
+    (`Problem`). Comments keep the connection alive.";
 
 pub(super) fn all() -> Vec<Operation> {
     [scripts(), executions(), images(), service()].into_iter().flatten().collect()
@@ -41,10 +52,10 @@ fn scripts() -> Vec<Operation> {
             .needs("execute")
             .takes(reference("Idempotency-Key"))
             .body([(JSON, of("ExecuteRequest")), (FORM, form::content(false))])
-            .answers_with(200, ran, [(JSON, of("Answer")), (EVENTS, text(RUN_EVENTS))])
+            .answers_with(200, ran, [(JSON, of("Answer")), (EVENTS, events(RUN, &RUN_EVENTS))])
             .refuses(BODY)
             .refuses(SCRIPT)
-            .refuses(RUN)
+            .refuses(RUNS)
             .refuses(IMAGE),
         Operation::new(Get, "/languages", "listLanguages")
             .about("execute", "What languages scripts can be in")
@@ -109,7 +120,7 @@ fn executions() -> Vec<Operation> {
             .without_head()
             .takes(id())
             .takes(reference("Last-Event-ID"))
-            .answers(200, "Its events.", EVENTS, text(RUN_EVENTS))
+            .answers(200, "Its events.", EVENTS, events(RUN, &RUN_EVENTS))
             .answers_with(
                 204,
                 ResponseBuilder::new().description("`Last-Event-ID` was the last one."),
@@ -146,7 +157,7 @@ fn images() -> Vec<Operation> {
             .answers_with(
                 200,
                 ResponseBuilder::new().description("It is here."),
-                [(JSON, of("PulledImage")), (EVENTS, text(PULL_EVENTS))],
+                [(JSON, of("PulledImage")), (EVENTS, events(PULL, &PULL_EVENTS))],
             )
             .refuses(BODY)
             .refuses(IMAGE)

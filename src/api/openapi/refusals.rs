@@ -56,7 +56,7 @@ pub(super) const SCRIPT: &[Code] = &[
     NoSpace,
 ];
 /// Where the script runs before the answer.
-pub(super) const RUN: &[Code] =
+pub(super) const RUNS: &[Code] =
     &[Cancelled, FilesRefused, QueueFull, ContainerLost, QueueTimeout, Interrupted];
 /// Where an image is had.
 pub(super) const IMAGE: &[Code] = &[
