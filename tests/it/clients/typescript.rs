@@ -44,7 +44,8 @@ fn its_own_tests_pass(engine: Engine) {
         .env("ONCEBOX_PAGE", &page)
         .env("TMPDIR", folder.path())
         .succeeds();
-    assert!(tests.contains("\n# fail 0\n") && !tests.contains("\n# pass 0\n"), "{tests}");
+    // However this Node says it.
+    assert!(tests.contains(" fail 0\n") && !tests.contains(" pass 0\n"), "{tests}");
 }
 
 /// The client as it is in a clone, since building it writes beside its sources.
