@@ -79,7 +79,7 @@ fn hostile() -> Vec<(&'static str, Vec<u8>)> {
         ("a million unknown fields", format!(r#"{{{members}"script":"x"}}"#)),
         ("a million variables", format!(r#"{{"script":"x","env":{{{names}"A":""}}}}"#)),
         ("a long number", format!(r#"{{"script":"x","timeout":{digits}}}"#)),
-        ("a long fraction", format!(r#"{{"script":"x","timeout":0.{digits}}}"#)),
+        ("a long fraction", format!(r#"{{"script":"x","pids_limit":0.{digits}}}"#)),
         ("a long exponent", format!(r#"{{"script":"x","timeout":1e{digits}}}"#)),
         ("a long number without a field", digits),
         ("a field twice", r#"{"script":"true","script":"false"}"#.into()),

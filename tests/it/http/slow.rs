@@ -70,10 +70,15 @@ fn w18_slow_heads_are_cut_off(engine: Engine) {
                 raw.say(byte);
             }
             until("the next second", LATE * 2, || (said.elapsed() >= LATE).then_some(()));
-            if began.elapsed() > head_timeout + LATE {
+            if began.elapsed() > head_timeout {
                 break;
             }
         }
+        until("the end of all of them", head_timeout + LATE * 2, || {
+            (sample(&service, "oncebox_http_connections") < 10.0).then_some(())
+        });
+        let took = began.elapsed();
+        assert!(took < head_timeout + LATE * 3, "{took:?}");
         let worst = good.join().expect("no panic");
         // A single one of a few milliseconds is the machine's and not the attacker's.
         assert!(worst <= alone * 2 + Duration::from_millis(20), "{worst:?}, alone {alone:?}");
@@ -84,7 +89,6 @@ fn w18_slow_heads_are_cut_off(engine: Engine) {
         assert_eq!(raw.answer().refused().code(), "request_timeout");
         assert_eq!(raw.end(), b"");
     }
-    assert!(began.elapsed() < head_timeout + LATE * 3, "{:?}", began.elapsed());
 }
 
 /// The deadline holds for every head on a connection, not for the first one only.
@@ -149,7 +153,8 @@ fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
     let mut raw = Raw::to(&service);
     assert_eq!(raw.execute("", request.as_bytes()).answer().status, 200);
     let before = memory();
-    for drops in [false, true] {
+    let mut after = Vec::new();
+    for drops in [false, true, false, true] {
         let open = sample(&service, "oncebox_http_connections");
         let mut raw = Raw::narrow(&service);
         raw.execute("", request.as_bytes());
@@ -165,8 +170,10 @@ fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
         });
         let took = began.elapsed();
         assert!(took >= LATE && took < LATE * 5, "{took:?}");
-        assert!(memory() < before + 8000, "{} KiB after {before}", memory());
+        after.push(memory());
     }
+    // What is kept for the next one is kept once.
+    assert!(after[3] < after[0] + 6000, "{after:?} KiB after {before}");
     // Slowly, but fast enough.
     let mut raw = Raw::narrow(&service);
     let request = json!({"script": "head -c 400000 /dev/zero | tr '\\0' x"}).to_string();
