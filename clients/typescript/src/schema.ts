@@ -1445,7 +1445,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Answer"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /**
@@ -2316,7 +2316,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description `Last-Event-ID` was the last one. */
@@ -2883,7 +2883,7 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["PulledImage"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /**
