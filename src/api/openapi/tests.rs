@@ -136,7 +136,7 @@ async fn what_is_described_is_what_there_is() {
         let methods: BTreeSet<_> =
             methods.as_object().unwrap().keys().map(|name| name.to_uppercase()).collect();
         for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"] {
-            let address = path.replace('{', "").replace('}', "");
+            let address = path.replace(['{', '}'], "");
             let request = TestRequest::default().uri(&address).method(method.parse().unwrap());
             let response = call_service(&app, request.to_request()).await;
             let refused = response.status() == StatusCode::METHOD_NOT_ALLOWED;
