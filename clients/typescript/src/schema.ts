@@ -129,11 +129,7 @@ export interface paths {
         post?: never;
         delete?: never;
         options?: never;
-        /**
-         * Follow an execution
-         * @description The head of what `GET /executions/{id}/events` answers.
-         */
-        head: operations["followExecutionHead"];
+        head?: never;
         patch?: never;
         trace?: never;
     };
@@ -386,6 +382,7 @@ export interface components {
         /**
          * @description Why there is no answer, as a stable word:
          *
+         *     * `malformed_request` (400): The request is not HTTP/1.1 as it is read here.
          *     * `invalid_json` (400): The body is not JSON.
          *     * `invalid_form` (400): The body is not a form.
          *     * `broken_body` (400): The body broke off.
@@ -402,6 +399,7 @@ export interface components {
          *     * `conflicting_credentials` (400): More than one `Authorization` header.
          *     * `unauthorized` (401): There is no valid API key.
          *     * `scope_missing` (403): The API key does not allow this.
+         *     * `origin_not_allowed` (403): The operator does not allow pages of this origin to ask this.
          *     * `image_not_allowed` (403): A rule of the operator's forbids this image.
          *     * `webhook_not_allowed` (403): A rule of the operator's forbids this webhook.
          *     * `not_found` (404): There is nothing at this address.
@@ -427,6 +425,7 @@ export interface components {
          *     * `container_lost` (502): The container went away under the script.
          *     * `registry_auth` (502): The registry refuses the operator's credentials.
          *     * `image_corrupt` (502): What the registry sent is not the image.
+         *     * `too_many_connections` (503): As many connections as there may be are open.
          *     * `queue_timeout` (503): No container came free in time.
          *     * `draining` (503): The service is stopping.
          *     * `interrupted` (503): The service ended before the execution did.
@@ -438,16 +437,7 @@ export interface components {
          *     * `no_space` (507): There is no room for the image or the result.
          * @enum {string}
          */
-        Code: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
-        /** @description Text, or base64 where the bytes are not UTF-8. */
-        Content: {
-            content: string;
-        } | {
-            /** @description Any bytes (RFC 4648, padded). */
-            content_base64: string;
-        };
-        /** @description The data of one event. */
-        Event: components["schemas"]["EventStarted"] | components["schemas"]["EventOutput"] | components["schemas"]["Answer"] | components["schemas"]["Problem"];
+        Code: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
         /** @description Text, or base64 where the bytes are not UTF-8. */
         EventContent: {
             content: string;
@@ -455,15 +445,15 @@ export interface components {
             /** @description Any bytes (RFC 4648, padded). */
             content_base64: string;
         };
-        /** @description The data of the events `stdout` and `stderr`. */
+        /** @description The data of `stdout` and `stderr`. */
         EventOutput: components["schemas"]["EventContent"] & {
             /**
              * Format: int64
-             * @description Bytes of the same stream that came before.
+             * @description Bytes of this stream before it.
              */
             offset: number;
         };
-        /** @description The data of the event `started`. */
+        /** @description The data of `started`. */
         EventStarted: {
             /** Format: uuid */
             id: string;
@@ -514,7 +504,7 @@ export interface components {
             /** @description Room in `/tmp`; up to the operator's `MAX_TMP_SIZE`. */
             tmp_size?: number | string;
         } & (unknown | unknown);
-        /** @description A script that runs in the background. Times are as in RFC 3339. */
+        /** @description One execution. Times are as in RFC 3339. */
         Execution: {
             /** Format: date-time */
             created: string;
@@ -525,15 +515,11 @@ export interface components {
              * @description UUIDv7 (RFC 9562).
              */
             id: string;
-            /**
-             * Format: int64
-             * @description How many are served before, and itself; `null` while its image is pulled. Only of one that is
-             *     `queued`.
-             */
+            /** @description Of one that is queued: 1 is the next to be served; `null` while its image is looked for. */
             position?: number | null;
-            /** @description Why there is no result, of one that has `failed` or was `interrupted`. */
+            /** @description Of one that has failed or was interrupted. */
             problem?: components["schemas"]["Problem"];
-            /** @description What `POST /execute` would have answered, of one that has `ended`. */
+            /** @description The answer of `POST /execute`, of one that has ended. */
             result?: components["schemas"]["Answer"];
             /** Format: date-time */
             started?: string;
@@ -575,7 +561,7 @@ export interface components {
              * @enum {string}
              */
             pull_policy?: "always" | "if-not-present" | "never";
-            /** @description Run it again when the service ended before it did; without it, it is `interrupted`. */
+            /** @description Run it again when the service ended before it did; otherwise it is `interrupted`. */
             retry_on_interrupt?: boolean;
             /** @description The script. Give this or `script_base64`. */
             script?: string;
@@ -590,10 +576,10 @@ export interface components {
             timeout?: number;
             /** @description Room in `/tmp`; up to the operator's `MAX_TMP_SIZE`. */
             tmp_size?: number | string;
-            /** @description Where the document is sent when it is over; only to hosts of the operator's `WEBHOOK_HOSTS`. */
+            /** @description An address of a host among the operator's `WEBHOOK_HOSTS`: the document is sent there when the execution is over. */
             webhook?: string;
         } & (unknown | unknown);
-        /** @description Executions of the caller's own, the newest first, without their results. */
+        /** @description The body of `GET /executions`. */
         Executions: {
             executions: components["schemas"]["Execution"][];
             /**
@@ -780,8 +766,15 @@ export interface components {
             /** @description Relative to the working directory, and never out of it. */
             path: string;
         } & (unknown | unknown);
+        /** @description Text, or base64 where the bytes are not UTF-8. */
+        ResultContent: {
+            content: string;
+        } | {
+            /** @description Any bytes (RFC 4648, padded). */
+            content_base64: string;
+        };
         /** @description A file that matched one of `outputs`: with its content, or with the reason why not. */
-        ResultFile: (components["schemas"]["Content"] & {
+        ResultFile: (components["schemas"]["ResultContent"] & {
             executable: boolean;
             path: string;
             size: number;
@@ -851,38 +844,6 @@ export interface components {
                 };
             };
         };
-        /** @description `conflicting_credentials`: More than one `Authorization` header. */
-        conflicting_credentials: {
-            headers: {
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "conflicting_credentials";
-                    /** @enum {integer} */
-                    status?: 400;
-                };
-            };
-        };
-        /** @description `draining`: The service is stopping. */
-        draining: {
-            headers: {
-                /** @description Seconds until another try is worth it. */
-                "Retry-After": number;
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "draining";
-                    /** @enum {integer} */
-                    status?: 503;
-                };
-            };
-        };
         /** @description `engine_timeout`: The engine took too long. */
         engine_timeout: {
             headers: {
@@ -895,23 +856,6 @@ export interface components {
                     code?: "engine_timeout";
                     /** @enum {integer} */
                     status?: 504;
-                };
-            };
-        };
-        /** @description `engine_unavailable`: The engine does not answer. */
-        engine_unavailable: {
-            headers: {
-                /** @description Seconds until another try is worth it. */
-                "Retry-After": number;
-                "X-Request-Id": components["headers"]["X-Request-Id"];
-                [name: string]: unknown;
-            };
-            content: {
-                "application/problem+json": components["schemas"]["Problem"] & {
-                    /** @enum {string} */
-                    code?: "engine_unavailable";
-                    /** @enum {integer} */
-                    status?: 503;
                 };
             };
         };
@@ -1020,6 +964,21 @@ export interface components {
                 };
             };
         };
+        /** @description `malformed_request`: The request is not HTTP/1.1 as it is read here. */
+        malformed_request: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "malformed_request";
+                    /** @enum {integer} */
+                    status?: 400;
+                };
+            };
+        };
         /** @description `no_space`: There is no room for the image or the result. */
         no_space: {
             headers: {
@@ -1050,9 +1009,26 @@ export interface components {
                 };
             };
         };
+        /** @description `origin_not_allowed`: The operator does not allow pages of this origin to ask this. */
+        origin_not_allowed: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "origin_not_allowed";
+                    /** @enum {integer} */
+                    status?: 403;
+                };
+            };
+        };
         /** @description `rate_limited`: The caller has sent more requests than his rate allows. */
         rate_limited: {
             headers: {
+                RateLimit: components["headers"]["RateLimit"];
+                "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                 /** @description Seconds until another try is worth it. */
                 "Retry-After": number;
                 "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1082,18 +1058,20 @@ export interface components {
                 };
             };
         };
-        /** @description `scope_missing`: The API key does not allow this. */
-        scope_missing: {
+        /** @description `too_many_connections`: As many connections as there may be are open. */
+        too_many_connections: {
             headers: {
+                /** @description Seconds until another try is worth it. */
+                "Retry-After": number;
                 "X-Request-Id": components["headers"]["X-Request-Id"];
                 [name: string]: unknown;
             };
             content: {
                 "application/problem+json": components["schemas"]["Problem"] & {
                     /** @enum {string} */
-                    code?: "scope_missing";
+                    code?: "too_many_connections";
                     /** @enum {integer} */
-                    status?: 403;
+                    status?: 503;
                 };
             };
         };
@@ -1157,6 +1135,10 @@ export interface components {
     };
     requestBodies: never;
     headers: {
+        /** @description What is left of the rate, and when it is whole again. */
+        RateLimit: string;
+        /** @description The rate that holds. */
+        "RateLimit-Policy": string;
         /** @description The id that the request was given, or a new one. */
         "X-Request-Id": string;
     };
@@ -1188,9 +1170,13 @@ export interface operations {
                     "text/html": string;
                 };
             };
+            400: components["responses"]["malformed_request"];
+            403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     docsHead: {
@@ -1215,6 +1201,30 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -1233,6 +1243,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1270,10 +1288,14 @@ export interface operations {
                     "image/png": string;
                 };
             };
+            400: components["responses"]["malformed_request"];
+            403: components["responses"]["origin_not_allowed"];
             404: components["responses"]["not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     docsFileHead: {
@@ -1301,8 +1323,32 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1327,6 +1373,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1384,16 +1438,20 @@ export interface operations {
                 headers: {
                     /** @description The answer to an earlier request. */
                     "Idempotent-Replayed"?: "true";
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["Answer"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `invalid_form`: The body is not a form.
              *
@@ -1429,7 +1487,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1438,6 +1496,8 @@ export interface operations {
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
              *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              */
@@ -1449,7 +1509,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -1507,6 +1567,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -1547,7 +1609,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `queue_timeout`: No container came free in time.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `queue_timeout`: No container came free in time.
              *
              *     `draining`: The service is stopping.
              *
@@ -1567,7 +1631,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "queue_timeout" | "draining" | "interrupted" | "engine_unavailable" | "registry_unavailable";
+                        code?: "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "engine_unavailable" | "registry_unavailable";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -1617,6 +1681,8 @@ export interface operations {
             /** @description A page of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1625,7 +1691,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_request`: A field breaks its rule.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_request`: A field breaks its rule.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -1637,18 +1705,38 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_request" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_request" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     createExecution: {
@@ -1684,6 +1772,7 @@ export interface operations {
                     outputs?: string[];
                     pids_limit?: string;
                     pull_policy?: string;
+                    retry_on_interrupt?: string;
                     /** Format: binary */
                     script?: string;
                     script_base64?: string;
@@ -1691,6 +1780,7 @@ export interface operations {
                     stdin?: string;
                     timeout?: string;
                     tmp_size?: string;
+                    webhook?: string;
                 };
             };
         };
@@ -1700,6 +1790,8 @@ export interface operations {
                 headers: {
                     /** @description Where it is. */
                     Location: string;
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1708,7 +1800,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `invalid_form`: The body is not a form.
              *
@@ -1744,7 +1838,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1753,6 +1847,8 @@ export interface operations {
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
              *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              *
@@ -1766,7 +1862,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed" | "webhook_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -1780,11 +1876,34 @@ export interface operations {
             /**
              * @description `rate_limited`: The caller has sent more requests than his rate allows.
              *
-             *     `queue_full`: Too many requests wait already.
-             *
              *     `too_many_executions`: As many executions as may wait in the background do.
              */
             429: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "rate_limited" | "too_many_executions";
+                        /** @enum {integer} */
+                        status?: 429;
+                    };
+                };
+            };
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
+             */
+            503: {
                 headers: {
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
@@ -1794,15 +1913,12 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "rate_limited" | "queue_full" | "too_many_executions";
+                        code?: "too_many_connections" | "draining";
                         /** @enum {integer} */
-                        status?: 429;
+                        status?: 503;
                     };
                 };
             };
-            431: components["responses"]["headers_too_large"];
-            500: components["responses"]["internal_error"];
-            503: components["responses"]["draining"];
             507: components["responses"]["no_space"];
         };
     };
@@ -1828,6 +1944,8 @@ export interface operations {
             /** @description A page of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1851,6 +1969,14 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -1889,6 +2015,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     getExecution: {
@@ -1911,6 +2045,8 @@ export interface operations {
             /** @description What there is to say about it. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1918,14 +2054,52 @@ export interface operations {
                     "application/json": components["schemas"]["Execution"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     cancelExecution: {
@@ -1948,6 +2122,8 @@ export interface operations {
             /** @description What there is to say about it now. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -1955,14 +2131,52 @@ export interface operations {
                     "application/json": components["schemas"]["Execution"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     getExecutionHead: {
@@ -1985,6 +2199,8 @@ export interface operations {
             /** @description What there is to say about it. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2022,6 +2238,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -2048,6 +2272,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2078,23 +2310,29 @@ export interface operations {
             /** @description Its events. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /** @description `Last-Event-ID` was the last one. */
             204: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content?: never;
             };
             /**
-             * @description `invalid_request`: A field breaks its rule.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_request`: A field breaks its rule.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2106,120 +2344,39 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_request" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_request" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
-            404: components["responses"]["execution_not_found"];
-            414: components["responses"]["uri_too_long"];
-            429: components["responses"]["rate_limited"];
-            431: components["responses"]["headers_too_large"];
-            500: components["responses"]["internal_error"];
-        };
-    };
-    followExecutionHead: {
-        parameters: {
-            query?: never;
-            header?: {
-                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
-                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
-                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
-                traceparent?: components["parameters"]["traceparent"];
-                /** @description The `id` of the last event that was seen: a number of bytes, or `end`. */
-                "Last-Event-ID"?: components["parameters"]["Last-Event-ID"];
-            };
-            path: {
-                /** @description What `POST /executions` answered. */
-                id: string;
-            };
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Its events. */
-            200: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description `Last-Event-ID` was the last one. */
-            204: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Bad Request */
-            400: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Unauthorized */
-            401: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Forbidden */
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
             403: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
-                content?: never;
-            };
-            /** @description Not Found */
-            404: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
                 };
-                content?: never;
             };
-            /** @description URI Too Long */
-            414: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Too Many Requests */
-            429: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Request Header Fields Too Large */
-            431: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
-            /** @description Internal Server Error */
-            500: {
-                headers: {
-                    "X-Request-Id": components["headers"]["X-Request-Id"];
-                    [name: string]: unknown;
-                };
-                content?: never;
-            };
+            404: components["responses"]["execution_not_found"];
+            408: components["responses"]["request_timeout"];
+            414: components["responses"]["uri_too_long"];
+            429: components["responses"]["rate_limited"];
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     health: {
@@ -2246,9 +2403,13 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
+            400: components["responses"]["malformed_request"];
+            403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     healthHead: {
@@ -2267,6 +2428,30 @@ export interface operations {
         responses: {
             /** @description It does. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2297,6 +2482,14 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
     listImages: {
@@ -2316,6 +2509,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2323,9 +2518,46 @@ export interface operations {
                     "application/json": components["schemas"]["Images"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2350,7 +2582,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -2372,6 +2624,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2395,6 +2649,14 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2492,6 +2754,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2500,7 +2764,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2512,15 +2778,34 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2545,7 +2830,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -2571,16 +2876,20 @@ export interface operations {
             /** @description It is here. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
                 content: {
                     "application/json": components["schemas"]["PulledImage"];
-                    "text/event-stream": string;
+                    "text/event-stream": unknown;
                 };
             };
             /**
-             * @description `invalid_json`: The body is not JSON.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
              *
              *     `broken_body`: The body broke off.
              *
@@ -2600,7 +2909,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_json" | "broken_body" | "invalid_request" | "unknown_field" | "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "broken_body" | "invalid_request" | "unknown_field" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -2609,6 +2918,8 @@ export interface operations {
             401: components["responses"]["unauthorized"];
             /**
              * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
              *
              *     `image_not_allowed`: A rule of the operator's forbids this image.
              */
@@ -2620,7 +2931,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "scope_missing" | "image_not_allowed";
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed";
                         /** @enum {integer} */
                         status?: 403;
                     };
@@ -2639,6 +2950,8 @@ export interface operations {
              */
             429: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     /** @description Seconds until another try is worth it. */
                     "Retry-After": number;
                     "X-Request-Id": components["headers"]["X-Request-Id"];
@@ -2677,7 +2990,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `draining`: The service is stopping.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
              *
              *     `engine_unavailable`: The engine does not answer.
              *
@@ -2693,7 +3008,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "draining" | "engine_unavailable" | "registry_unavailable";
+                        code?: "too_many_connections" | "draining" | "engine_unavailable" | "registry_unavailable";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -2738,6 +3053,8 @@ export interface operations {
             /** @description What went. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2746,7 +3063,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2758,15 +3077,34 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -2792,7 +3130,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -2814,6 +3172,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2845,6 +3205,14 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -2945,6 +3313,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -2953,7 +3323,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -2965,15 +3337,34 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
             429: components["responses"]["rate_limited"];
@@ -2998,7 +3389,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -3023,6 +3434,8 @@ export interface operations {
             /** @description What went. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3031,7 +3444,9 @@ export interface operations {
                 };
             };
             /**
-             * @description `invalid_image`: The text is no image reference.
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_image`: The text is no image reference.
              *
              *     `conflicting_credentials`: More than one `Authorization` header.
              */
@@ -3043,15 +3458,34 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "invalid_image" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_image" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
                 };
             };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
             404: components["responses"]["image_not_found"];
+            408: components["responses"]["request_timeout"];
             409: components["responses"]["image_in_use"];
             414: components["responses"]["uri_too_long"];
             422: components["responses"]["image_unsupported"];
@@ -3077,7 +3511,27 @@ export interface operations {
                     };
                 };
             };
-            503: components["responses"]["engine_unavailable"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `engine_unavailable`: The engine does not answer.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "engine_unavailable";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
             504: components["responses"]["engine_timeout"];
             507: components["responses"]["no_space"];
         };
@@ -3102,6 +3556,8 @@ export interface operations {
             /** @description Its details. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3133,6 +3589,14 @@ export interface operations {
             };
             /** @description Not Found */
             404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3230,6 +3694,8 @@ export interface operations {
             /** @description The catalogue. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3237,13 +3703,51 @@ export interface operations {
                     "application/json": components["schemas"]["Languages"];
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     listLanguagesHead: {
@@ -3263,6 +3767,8 @@ export interface operations {
             /** @description The catalogue. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3286,6 +3792,14 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3318,6 +3832,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3343,6 +3865,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3350,13 +3874,51 @@ export interface operations {
                     "application/openmetrics-text; version=1.0.0; charset=utf-8": string;
                 };
             };
-            400: components["responses"]["conflicting_credentials"];
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
             401: components["responses"]["unauthorized"];
-            403: components["responses"]["scope_missing"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             429: components["responses"]["rate_limited"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     metricsHead: {
@@ -3376,6 +3938,8 @@ export interface operations {
             /** @description All of them. */
             200: {
                 headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
                 };
@@ -3399,6 +3963,14 @@ export interface operations {
             };
             /** @description Forbidden */
             403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3431,6 +4003,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3463,9 +4043,13 @@ export interface operations {
                     "application/json": Record<string, never>;
                 };
             };
+            400: components["responses"]["malformed_request"];
+            403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
         };
     };
     describeApiHead: {
@@ -3490,6 +4074,30 @@ export interface operations {
                 };
                 content?: never;
             };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
             /** @description URI Too Long */
             414: {
                 headers: {
@@ -3508,6 +4116,14 @@ export interface operations {
             };
             /** @description Internal Server Error */
             500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;
@@ -3540,11 +4156,16 @@ export interface operations {
                     "application/json": components["schemas"]["Ready"];
                 };
             };
+            400: components["responses"]["malformed_request"];
+            403: components["responses"]["origin_not_allowed"];
+            408: components["responses"]["request_timeout"];
             414: components["responses"]["uri_too_long"];
             431: components["responses"]["headers_too_large"];
             500: components["responses"]["internal_error"];
             /**
-             * @description `draining`: The service is stopping.
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
              *
              *     `pool_filling`: Containers that are to wait are still being made.
              */
@@ -3558,7 +4179,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "draining" | "pool_filling";
+                        code?: "too_many_connections" | "draining" | "pool_filling";
                         /** @enum {integer} */
                         status?: 503;
                     };
@@ -3582,6 +4203,30 @@ export interface operations {
         responses: {
             /** @description They do. */
             200: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;

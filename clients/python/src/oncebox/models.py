@@ -178,17 +178,18 @@ class Canary:
         )
 
 
-Code = Literal["invalid_json", "invalid_form", "broken_body", "invalid_request", "unknown_field",
-"missing_field", "conflicting_fields", "invalid_path", "invalid_image", "unknown_language",
-"limit_exceeded", "payload_too_large", "invalid_idempotency_key", "conflicting_credentials",
-"unauthorized", "scope_missing", "origin_not_allowed", "image_not_allowed",
-"webhook_not_allowed", "not_found", "execution_not_found", "image_not_found",
-"method_not_allowed", "request_timeout", "image_in_use", "idempotency_conflict", "cancelled",
-"body_too_large", "uri_too_long", "unsupported_media_type", "files_refused",
-"image_unsupported", "rate_limited", "queue_full", "too_many_executions", "too_many_pulls",
-"headers_too_large", "internal_error", "container_not_made", "container_lost", "registry_auth",
-"image_corrupt", "queue_timeout", "draining", "interrupted", "pool_filling",
-"engine_unavailable", "registry_unavailable", "engine_timeout", "registry_timeout", "no_space"]
+Code = Literal["malformed_request", "invalid_json", "invalid_form", "broken_body", "invalid_request",
+"unknown_field", "missing_field", "conflicting_fields", "invalid_path", "invalid_image",
+"unknown_language", "limit_exceeded", "payload_too_large", "invalid_idempotency_key",
+"conflicting_credentials", "unauthorized", "scope_missing", "origin_not_allowed",
+"image_not_allowed", "webhook_not_allowed", "not_found", "execution_not_found",
+"image_not_found", "method_not_allowed", "request_timeout", "image_in_use",
+"idempotency_conflict", "cancelled", "body_too_large", "uri_too_long", "unsupported_media_type",
+"files_refused", "image_unsupported", "rate_limited", "queue_full", "too_many_executions",
+"too_many_pulls", "headers_too_large", "internal_error", "container_not_made", "container_lost",
+"registry_auth", "image_corrupt", "too_many_connections", "queue_timeout", "draining",
+"interrupted", "pool_filling", "engine_unavailable", "registry_unavailable", "engine_timeout",
+"registry_timeout", "no_space"]
 """Why there is no answer, as a stable word"""
 
 
@@ -263,7 +264,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class ExecutionDocument:
-    """A script that runs in the background. Times are as in RFC 3339."""
+    """One execution. Times are as in RFC 3339."""
 
     created: datetime
     id: str
@@ -274,13 +275,11 @@ class ExecutionDocument:
     """
     ended: Optional[datetime] = None
     position: Optional[int] = None
-    """How many are served before, and itself; `null` while its image is pulled. Only of one that is
-    `queued`.
-    """
+    """Of one that is queued: 1 is the next to be served; `null` while its image is looked for."""
     problem: Optional[Problem] = None
-    """Why there is no result, of one that has `failed` or was `interrupted`."""
+    """Of one that has failed or was interrupted."""
     result: Optional[Result] = None
-    """What `POST /execute` would have answered, of one that has `ended`."""
+    """The answer of `POST /execute`, of one that has ended."""
     started: Optional[datetime] = None
 
     @classmethod
@@ -299,7 +298,7 @@ class ExecutionDocument:
 
 @dataclass(frozen=True)
 class Executions:
-    """Executions of the caller's own, the newest first, without their results."""
+    """The body of `GET /executions`."""
 
     executions: list[ExecutionDocument]
     next: Optional[str]
@@ -658,7 +657,8 @@ class ExecutionOptions(ExecuteOptions, total=False):
     """Fields of a request; `None` is the same as leaving it out."""
 
     retry_on_interrupt: Optional[bool]
-    """Run it again when the service ended before it did; without it, it is `interrupted`."""
+    """Run it again when the service ended before it did; otherwise it is `interrupted`."""
     webhook: Optional[str]
-    """Where the document is sent when it is over; only to hosts of the operator's `WEBHOOK_HOSTS`.
+    """An address of a host among the operator's `WEBHOOK_HOSTS`: the document is sent there when
+    the execution is over.
     """
