@@ -1,6 +1,7 @@
 //! The service under measurement, as a process of its own.
 
 use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -39,6 +40,8 @@ impl Service {
             .env("BASE_IMAGE", image)
             .env("PORT", address.port().to_string())
             .env("LOG_LEVEL", "error")
+            // Not this machine's own.
+            .env("EXECUTION_STORE", executions(address))
             .envs(PATIENT)
             .envs(settings.iter().copied())
             // Away from any settings file.
@@ -86,6 +89,7 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         let ended = |child: &mut Child| matches!(child.try_wait(), Ok(Some(_)) | Err(_));
+        let _ = std::fs::remove_file(executions(self.address));
         if ended(&mut self.child) {
             return;
         }
@@ -102,4 +106,9 @@ impl Drop for Service {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// Its file of executions, which is unlinked while it is still open.
+fn executions(address: SocketAddr) -> PathBuf {
+    std::env::temp_dir().join(format!("oncebox-speed-{}.redb", address.port()))
 }

@@ -7,14 +7,15 @@ use uuid::Uuid;
 
 use super::code::Code;
 use super::fields::{
-    Object, Pairs, given, given_base64, given_bytes, given_count, given_seconds, objects,
+    Object, Pairs, given, given_base64, given_bytes, given_count, given_seconds, list, objects,
 };
 use super::openapi::fields as schema;
 use super::problem::Problem;
 use crate::execution::language::Language;
 use crate::execution::quantity::{Cpu, Seconds, Size};
 use crate::execution::request::{
-    Arg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, Pattern, RelativePath,
+    Arg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, MAX_ARGS, MAX_FILES,
+    MAX_OUTPUTS, Pattern, RelativePath,
 };
 use crate::registry::{PullPolicy, Reference};
 
@@ -45,13 +46,15 @@ pub struct ExecuteRequest {
     #[serde(deserialize_with = "given")]
     #[schema(schema_with = schema::language, required = false)]
     pub language: Option<String>,
+    #[serde(deserialize_with = "list::<_, _, MAX_ARGS>")]
     #[schema(schema_with = schema::args, required = false)]
     pub args: Vec<String>,
     #[schema(schema_with = schema::env, required = false)]
     pub env: Pairs,
-    #[serde(deserialize_with = "objects")]
+    #[serde(deserialize_with = "objects::<_, _, MAX_FILES>")]
     #[schema(schema_with = schema::files, required = false)]
     pub files: Vec<RequestFile>,
+    #[serde(deserialize_with = "list::<_, _, MAX_OUTPUTS>")]
     #[schema(schema_with = schema::outputs, required = false)]
     pub outputs: Vec<String>,
     #[serde(deserialize_with = "given_seconds")]

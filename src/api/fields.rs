@@ -7,9 +7,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 
 use crate::execution::quantity::Seconds;
+use crate::execution::request::MAX_ENV;
 
 /// For a field that may be left out and can't be `null`.
 pub(super) fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -93,13 +94,45 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// A list of [`Object`]s.
-pub(super) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+/// A list of so many at most. The rest is not read: each entry takes more memory than its text.
+pub(super) fn list<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
-    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    struct List<T, const MOST: usize>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>, const MOST: usize> Visitor<'de> for List<T, MOST> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Vec<T>, A::Error> {
+            let mut items = Vec::new();
+            while let Some(item) = seq.next_element()? {
+                if items.len() == MOST {
+                    return Err(too_many(MOST));
+                }
+                items.push(item);
+            }
+            Ok(items)
+        }
+    }
+    deserializer.deserialize_seq(List::<T, MOST>(PhantomData))
+}
+
+fn too_many<E: Error>(most: usize) -> E {
+    E::custom(format_args!("there are too many entries; the most is {most}"))
+}
+
+/// A [`list`] of [`Object`]s.
+pub(super) fn objects<'de, D, T, const MOST: usize>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let objects = list::<D, Object<T>, MOST>(deserializer)?;
     Ok(objects.into_iter().map(|Object(item)| item).collect())
 }
 
@@ -121,6 +154,9 @@ impl<'de> Deserialize<'de> for Pairs {
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
                 let mut pairs = Vec::new();
                 while let Some(pair) = map.next_entry()? {
+                    if pairs.len() == MAX_ENV {
+                        return Err(too_many(MAX_ENV));
+                    }
                     pairs.push(pair);
                 }
                 Ok(Pairs(pairs))

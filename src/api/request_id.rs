@@ -138,8 +138,7 @@ fn keep(said: HeaderMap, headers: &mut HeaderMap) {
     }
 }
 
-/// A head that is larger than any honest one, or that others could read differently. Past 128 KiB
-/// the server itself answers 431.
+/// A head that is larger than any honest one, or that others could read differently.
 fn head_problem(request: &ServiceRequest) -> Option<Problem> {
     // The form for proxies, whose host need not be that of the header.
     if request.uri().scheme().is_some() {

@@ -19,6 +19,8 @@ pub const MAX_FILES: usize = 1000;
 pub const MAX_OUTPUTS: usize = 100;
 /// Environment variables, at most.
 pub const MAX_ENV: usize = 1000;
+/// Args, at most; empty ones, as each costs its NUL and its pointer.
+pub const MAX_ARGS: usize = MAX_ARGS_AND_ENV / cost(0);
 /// Bytes of args and environment together, at most, counted as the kernel does: each with its NUL
 /// and the pointer to it.
 pub const MAX_ARGS_AND_ENV: usize = 1024 * 1024;
@@ -157,7 +159,7 @@ impl Execution {
 }
 
 /// What a string costs execve(2): itself, its NUL and the pointer to it.
-fn cost(len: usize) -> usize {
+const fn cost(len: usize) -> usize {
     len + 1 + size_of::<u64>()
 }
 

@@ -62,6 +62,26 @@ impl Trace {
         format!("00-{}-{}-{:02x}", Hex(self.id), Hex(self.span), self.flags)
     }
 
+    /// The whole place in the trace, for [`Trace::read`] in another life of the service.
+    #[must_use]
+    pub fn written(&self) -> String {
+        let parent = self.parent.map_or_else(String::new, |parent| format!("-{}", Hex(parent)));
+        self.header() + &parent
+    }
+
+    /// What [`Trace::written`] has written: the same span of ours, with the same parent.
+    #[must_use]
+    pub fn read(written: &str) -> Option<Self> {
+        let (header, rest) = written.split_at_checked(LENGTH)?;
+        let Self { id, parent: span, flags, .. } = Self::accept(header)?;
+        let parent = match rest.strip_prefix('-') {
+            Some(parent) => Some(hex(parent)?),
+            None if rest.is_empty() => None,
+            None => return None,
+        };
+        Some(Self { id, parent, span: span?, flags })
+    }
+
     /// Whether the caller keeps this trace; `None` where it begins here.
     #[must_use]
     pub fn parent_sampled(&self) -> Option<bool> {
@@ -133,6 +153,20 @@ mod tests {
         assert_ne!(one.id, other.id);
         assert_eq!((one.parent_sampled(), one.parent), (None, None));
         assert!(Trace::accept(&one.header()).is_some(), "{}", one.header());
+    }
+
+    #[test]
+    fn a_trace_that_is_written_down_is_the_same_when_it_is_read() {
+        let carried = Trace::accept(&format!("00-{TRACE}-{PARENT}-01")).expect("valid");
+        for trace in [carried, Trace::new()] {
+            assert_eq!(Trace::read(&trace.written()), Some(trace));
+        }
+        assert!(carried.written().ends_with(&format!("-{PARENT}")));
+        let header = carried.header();
+        for bad in ["", "00", "\u{e9}", &format!("{header}-"), &format!("{header}x"), &header[1..]]
+        {
+            assert_eq!(Trace::read(bad), None, "{bad:?}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conftest import User
-from oncebox import File, RejectedError, ScriptFailed
+from oncebox import AsyncClient, File, RejectedError, Result, ScriptFailed
 
 
 def test_a_result_has_everything_with_its_type(user: User, client: Any) -> None:
@@ -112,14 +112,12 @@ def test_an_option_that_there_is_not_is_a_mistake_in_the_program(user: User, cli
             user.wait(client.run("x", **wrong))
 
 
-def test_many_run_at_once(user: User, client: Any) -> None:
-    if user.kind == "sync":
-        pytest.skip("it just waits")
-    async def all_of_them() -> Any:
-        return await asyncio.gather(*(client.run(f"echo {number}") for number in range(20)))
+def test_many_run_at_once(url: str) -> None:
+    async def all_of_them() -> list[Result]:
+        async with AsyncClient(url) as client:
+            return await asyncio.gather(*(client.run(f"echo {n}") for n in range(20)))
 
-    results = user.wait(all_of_them())
-    assert [result.stdout for result in results] == [f"{number}\n" for number in range(20)]
+    assert [result.stdout for result in asyncio.run(all_of_them())] == [f"{n}\n" for n in range(20)]
 
 
 def test_the_service_speaks_for_itself(user: User, client: Any) -> None:

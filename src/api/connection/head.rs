@@ -1,8 +1,14 @@
-//! What the parser below lets pass in the head of a request and others read differently.
+//! What the parser below should not see of a request's head.
+
+use crate::api::Code;
+
+/// Bytes of a head. No honest one comes near, and the parser below panics at a longer name.
+const MOST: usize = 60 * 1024;
 
 /// A head as it comes in.
 #[derive(Debug, Default)]
 pub(super) struct Head {
+    bytes: usize,
     last: u8,
     /// Bytes of the current line, its end not counted.
     line: usize,
@@ -11,20 +17,23 @@ pub(super) struct Head {
     ended: bool,
 }
 
-/// A line feed by itself ends a line here and is a part of it elsewhere: what a proxy in front of
-/// us takes for one request would be two.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct BareLineFeed;
-
 impl Head {
     /// Looks at the next bytes, those of the body behind it excepted.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), BareLineFeed> {
+    ///
+    /// # Errors
+    /// What is wrong with them. A line feed by itself is: it ends a line here and is a part of it
+    /// elsewhere, so what a proxy in front of us takes for one request would be two.
+    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Code> {
         for &byte in bytes {
             if self.ended {
                 break;
             }
+            self.bytes += 1;
+            if self.bytes > MOST {
+                return Err(Code::HeadersTooLarge);
+            }
             match byte {
-                b'\n' if self.last != b'\r' => return Err(BareLineFeed),
+                b'\n' if self.last != b'\r' => return Err(Code::MalformedRequest),
                 b'\n' => {
                     self.ended = self.begun && self.line == 0;
                     self.line = 0;
@@ -60,6 +69,14 @@ mod tests {
         assert!(!check("GET / HTTP/1.1\r\nHost: a\n\r\n"));
         assert!(!check("GET / HTTP/1.1\r\nHost: a\r\n\n"));
         assert!(!check("\nGET / HTTP/1.1\r\n\r\n"));
+    }
+
+    #[test]
+    fn a_head_has_a_largest_size_and_what_is_behind_it_has_none() {
+        let head = |bytes: usize| format!("GET / HTTP/1.1\r\n{}: ", "x".repeat(bytes));
+        assert!(check(&head(MOST - 20)));
+        assert!(!check(&head(MOST)));
+        assert!(check(&format!("GET / HTTP/1.1\r\n\r\n{}", "x".repeat(2 * MOST))));
     }
 
     #[test]

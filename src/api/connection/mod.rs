@@ -5,6 +5,8 @@
 //! head's. What is missing stands in the stream that it reads and writes ([`stream`]), which knows
 //! from the requests on it ([`state`]) whether it is waiting, reading or answering.
 
+mod deadline;
+mod farewell;
 mod head;
 mod refusal;
 mod server;

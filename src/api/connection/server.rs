@@ -17,6 +17,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::farewell::LINGER;
 use super::refusal;
 use super::slots::Slots;
 use super::state::Connection;
@@ -27,8 +28,6 @@ use crate::config::{HttpSettings, Timeouts};
 
 /// For cancelled executions to answer, and for the workers to stop.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
-/// For the rest of a body that nobody reads; and for a refused connection to take its answer.
-const LINGER: Duration = Duration::from_secs(1);
 
 /// Serves the door's addresses to whoever connects, and to pages of these origins.
 ///
@@ -92,6 +91,8 @@ async fn admitted(
     let peer = io.peer_addr().map_err(drop)?;
     let Some(slot) = slots.take(peer.ip()) else {
         let answer = refusal::answer(&door, Code::TooManyConnections);
+        // What it has sent by now is read, or the answer would be lost; nobody waits for more.
+        let _ = io.try_read(&mut [0; 16 * 1024]);
         let _ = timeout(LINGER, io.write_all(&answer)).await;
         return Err(());
     };

@@ -163,12 +163,13 @@ impl Connection {
             Phase::Body => state.came += bytes.len() as u64,
             Phase::Head | Phase::Inside | Phase::Rest => {}
         }
-        let malformed = match state.phase {
-            Phase::Head => state.head.read(bytes).is_err(),
-            Phase::Body => state.came > AROUND + AROUND_TIMES * state.body,
-            _ => false,
-        };
-        if malformed { Err(Code::MalformedRequest) } else { Ok(()) }
+        match state.phase {
+            Phase::Head => state.head.read(bytes),
+            Phase::Body if state.came > AROUND + AROUND_TIMES * state.body => {
+                Err(Code::MalformedRequest)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Until when more must have come, and what it means if it has not. Whoever reads is woken up when

@@ -9,9 +9,10 @@ use std::task::{Context, Poll, ready};
 use actix_web::web;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep, sleep_until};
 use tracing::info;
 
+use super::deadline::Deadline;
+use super::farewell::Farewell;
 use super::refusal::{self, Own};
 use super::slots::Slot;
 use super::state::{Connection, Over};
@@ -27,8 +28,9 @@ pub(super) struct Stream {
     door: web::Data<Door>,
     reading: Deadline,
     writing: Deadline,
-    /// What is being written in place of an answer of the server's own.
-    instead: Option<Vec<u8>>,
+    /// What is still to be said before the connection ends, once it does.
+    last_word: Option<Vec<u8>>,
+    farewell: Farewell,
     turns: u32,
     _slot: Slot,
 }
@@ -46,7 +48,8 @@ impl Stream {
             door,
             reading: Deadline::default(),
             writing: Deadline::default(),
-            instead: None,
+            last_word: None,
+            farewell: Farewell::default(),
             turns: 0,
             _slot: slot,
         }
@@ -56,20 +59,29 @@ impl Stream {
         &self.connection
     }
 
-    /// Says why, as far as the client takes it at once, and ends the connection.
-    fn refuse(&mut self, cx: &mut Context<'_>, code: Code) -> io::Error {
-        let answer = refusal::answer(&self.door, code);
-        let _ = Pin::new(&mut self.io).poll_write(cx, &answer);
-        // Whoever is still sending would not see the answer if there were something left unread.
-        let mut rest = [0; 16 * 1024];
-        for _ in 0..16 {
-            let mut rest = ReadBuf::new(&mut rest);
-            let read = Pin::new(&mut self.io).poll_read(cx, &mut rest);
-            if !matches!(read, Poll::Ready(Ok(()))) || rest.filled().is_empty() {
-                break;
+    /// Says the last word, and waits for the client to stop. An empty one has been said already.
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(mut word) = self.last_word.take().filter(|word| !word.is_empty()) {
+            let written = self.write(cx, &word);
+            if let Poll::Ready(Ok(written)) = written {
+                word.drain(..written);
             }
+            self.last_word = Some(word);
+            ready!(written)?;
         }
-        io::ErrorKind::InvalidData.into()
+        self.last_word = Some(Vec::new());
+        self.farewell.poll(&mut self.io, cx).map(Ok)
+    }
+
+    /// Ends the connection for this reason, which its client is told.
+    fn refuse(&mut self, cx: &mut Context<'_>, code: Code) -> Poll<io::Result<()>> {
+        self.last_word = Some(refusal::answer(&self.door, code));
+        self.over(cx)
+    }
+
+    fn over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.end(cx))?;
+        Poll::Ready(Err(io::ErrorKind::InvalidData.into()))
     }
 
     fn write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
@@ -84,25 +96,6 @@ impl Stream {
         self.io.set_zero_linger()?;
         Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
-
-    /// Writes what stands in place of an answer of the server's own, which was so long.
-    fn write_instead(&mut self, cx: &mut Context<'_>, own: usize) -> Poll<io::Result<usize>> {
-        while let Some(mut rest) = self.instead.take() {
-            if rest.is_empty() {
-                break;
-            }
-            let written = match self.write(cx, &rest) {
-                Poll::Ready(written) => written?,
-                Poll::Pending => {
-                    self.instead = Some(rest);
-                    return Poll::Pending;
-                }
-            };
-            rest.drain(..written);
-            self.instead = Some(rest);
-        }
-        Poll::Ready(Ok(own))
-    }
 }
 
 impl AsyncRead for Stream {
@@ -113,24 +106,28 @@ impl AsyncRead for Stream {
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         this.turns = 0;
+        if this.last_word.is_some() {
+            return this.over(cx);
+        }
         let before = buf.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut this.io).poll_read(cx, buf) {
             read?;
             let came = buf.filled().get(before..).unwrap_or_default();
-            return Poll::Ready(match came {
-                [] => Ok(()),
-                came => this.connection.came(came).map_err(|code| this.refuse(cx, code)),
-            });
+            let came = if came.is_empty() { Ok(()) } else { this.connection.came(came) };
+            return match came {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(code) => this.refuse(cx, code),
+            };
         }
         let Some((until, over)) = this.connection.reading_until(cx.waker()) else {
             return Poll::Pending;
         };
         ready!(this.reading.poll(cx, until));
-        Poll::Ready(match over {
+        match over {
             // As if the client had left.
-            Over::Silence => Ok(()),
-            Over::Refused(code) => Err(this.refuse(cx, code)),
-        })
+            Over::Silence => Poll::Ready(Ok(())),
+            Over::Refused(code) => this.refuse(cx, code),
+        }
     }
 }
 
@@ -146,13 +143,14 @@ impl AsyncWrite for Stream {
         if at > 0 {
             return this.write(cx, buf.get(..at).unwrap_or(buf));
         }
-        if this.instead.is_none() {
+        if this.last_word.is_none() {
             // A broken body is refused by whoever reads it, and one answer is enough.
             let answered = this.connection.answered_early();
-            let instead = if answered { Vec::new() } else { refusal::answer(&this.door, code) };
-            this.instead = Some(instead);
+            let word = if answered { Vec::new() } else { refusal::answer(&this.door, code) };
+            this.last_word = Some(word);
         }
-        this.write_instead(cx, buf.len())
+        ready!(this.end(cx))?;
+        Poll::Ready(Ok(buf.len()))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -169,30 +167,5 @@ impl AsyncWrite for Stream {
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().io).poll_shutdown(cx)
-    }
-}
-
-/// A timer that is set again only when it has gone off too early: deadlines move all the time, and
-/// mostly nobody reaches them.
-#[derive(Default)]
-struct Deadline(Option<Pin<Box<Sleep>>>);
-
-impl Deadline {
-    /// Ready when it is over; otherwise the task is woken up then.
-    fn poll(&mut self, cx: &mut Context<'_>, until: Instant) -> Poll<()> {
-        if Instant::now() >= until {
-            return Poll::Ready(());
-        }
-        let sleep = self.0.get_or_insert_with(|| Box::pin(sleep_until(until)));
-        if sleep.deadline() > until {
-            sleep.as_mut().reset(until);
-        }
-        while sleep.as_mut().poll(cx).is_ready() {
-            if Instant::now() >= until {
-                return Poll::Ready(());
-            }
-            sleep.as_mut().reset(until);
-        }
-        Poll::Pending
     }
 }

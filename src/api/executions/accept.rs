@@ -40,7 +40,7 @@ impl Asks {
             caller: access::caller(request),
             asked_by,
             request_id: request_id(request).as_str().to_owned(),
-            traceparent: trace.header(),
+            trace: trace.written(),
             retry: more.retry_on_interrupt.unwrap_or(false),
             key,
             webhook,

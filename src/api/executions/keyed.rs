@@ -37,7 +37,10 @@ pub(in crate::api) async fn execute(
         Some(Ok(_)) => answer(outcome(ended)?).await?,
         // The log has had it once.
         Some(Err(failure)) if replayed => Problem::from(failure.clone()).respond(&request_id),
-        Some(Err(failure)) => return Err(failure.clone().into()),
+        // And so has the line of the execution.
+        Some(Err(failure)) => {
+            return Err(Problem { logged: true, ..failure.clone().into() });
+        }
     };
     if replayed {
         let (name, value) = REPLAYED;

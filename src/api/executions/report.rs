@@ -23,7 +23,7 @@ impl Reporter for Reports {
         caller: &Caller,
     ) -> Box<dyn Watch> {
         let request_id = RequestId::accept(&head.request_id).unwrap_or_default();
-        let trace = head.traceparent.as_deref().and_then(Trace::accept).unwrap_or_default();
+        let trace = head.trace.as_deref().and_then(Trace::read).unwrap_or_default();
         Box::new(Watched::begin(executor, execution, caller, trace, request_id))
     }
 

@@ -7,7 +7,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::api::testing::{Stage, door};
-use crate::api::{Door, middleware, routes};
+use crate::api::{Door, access, middleware, routes};
 
 /// A door that is asked more than once, by callers at different addresses.
 struct Asking {
@@ -28,7 +28,10 @@ impl Asking {
     }
 
     async fn send(&self, request: TestRequest) -> Reply {
-        let app = App::new().wrap(from_fn(middleware)).app_data(self.door.clone());
+        let app = App::new()
+            .wrap(from_fn(access::middleware))
+            .wrap(from_fn(middleware))
+            .app_data(self.door.clone());
         let app = init_service(app.configure(routes)).await;
         let response = call_service(&app, request.to_request()).await;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());

@@ -21,7 +21,7 @@ pub struct Asked {
     pub caller: Caller,
     pub asked_by: AskedBy,
     pub request_id: String,
-    pub traceparent: String,
+    pub trace: String,
     /// Run it again when the service ended first.
     pub retry: bool,
     /// The idempotency key.
@@ -101,14 +101,13 @@ impl Executions {
     }
 
     async fn begin(self: &Arc<Self>, asked: Asked, key: Option<Key>) -> Result<Accepted, Refused> {
-        let Asked { execution, caller, asked_by, request_id, traceparent, retry, webhook, .. } =
-            asked;
+        let Asked { execution, caller, asked_by, request_id, trace, retry, webhook, .. } = asked;
         let head = Head {
             id: execution.id,
             owner: caller.who.to_string(),
             concurrency: Some(caller.concurrency()).filter(|most| *most < usize::MAX),
             request_id,
-            traceparent: Some(traceparent),
+            trace: Some(trace),
             asked_by,
             created: now(),
             retry,

@@ -69,9 +69,11 @@ impl Executions {
             if let Some(end) = told.take() {
                 task.live.end(end);
             }
-            if self.closing.run_until_cancelled(sleep(AGAIN)).await.is_none() {
+            if self.closing.is_cancelled() {
                 return;
             }
+            // A stop is one more reason to try.
+            let _ = self.closing.run_until_cancelled(sleep(AGAIN)).await;
         }
         if let Some(end) = told {
             task.live.end(end);

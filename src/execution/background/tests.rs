@@ -104,7 +104,7 @@ fn asked(script: &str) -> Asked {
         caller: Caller { who: owner("me"), ..Caller::SERVICE },
         asked_by: AskedBy::Executions,
         request_id: "req-1".into(),
-        traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
+        trace: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".into(),
         retry: false,
         key: None,
         webhook: None,

@@ -32,9 +32,9 @@ pub struct Head {
     /// Of the request that asked for it.
     #[serde(default)]
     pub request_id: String,
-    /// The trace it belongs to (W3C Trace Context), where its request named one or began one.
+    /// Its place in a trace, as `Trace::written` has it.
     #[serde(default)]
-    pub traceparent: Option<String>,
+    pub trace: Option<String>,
     #[serde(default)]
     pub asked_by: AskedBy,
     /// Milliseconds since 1970, as all times here.

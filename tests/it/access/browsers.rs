@@ -28,6 +28,13 @@ fn w28_only_the_two_encodings_are_read() {
         Some("application/x-www-form-urlencoded"),
         Some("application/json; charset=utf-16"),
         Some("application/jsonp"),
+        Some("application/json; charset=iso-8859-1"),
+        Some("application/json, text/plain"),
+        Some("application/octet-stream"),
+        Some("text/json"),
+        Some("json"),
+        Some("*/*"),
+        Some(""),
     ] {
         let mut request = door.request("POST", "/execute").body(body.clone());
         if let Some(content_type) = content_type {

@@ -4,12 +4,11 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
+use super::{Succeeds, needed, new_key};
 use crate::support::images::Image;
 use crate::support::registry::Registry;
-use crate::support::service::oncebox;
 use crate::support::{Engine, Service};
 
 const CLIENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/python");
@@ -44,7 +43,7 @@ fn its_own_tests_pass(engine: Engine) {
 
 /// Where Python finds the client, installed into this folder, and what it and its tests need.
 fn packages(client: &Path) -> OsString {
-    let needed = needed();
+    let needed = requirements();
     python(needed.as_os_str())
         .args(["-m", "pip", "--quiet", "install", "--no-deps", "--no-build-isolation"])
         .args(["--root-user-action", "ignore", "--target"])
@@ -53,37 +52,16 @@ fn packages(client: &Path) -> OsString {
     std::env::join_paths([client, &needed]).expect("no colon")
 }
 
-/// What the client and its tests need, from PyPI, once for each list of it.
-fn needed() -> PathBuf {
+/// What the client and its tests need, from PyPI.
+fn requirements() -> PathBuf {
     let list = Path::new(CLIENT).join("requirements-test.txt");
-    let hash = Sha256::digest(std::fs::read(&list).expect("requirements-test.txt"));
-    let name: String = hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-    let all = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/test-data/python-client");
-    let folder = all.join(name);
-    if !folder.exists() {
-        std::fs::create_dir_all(&all).expect("a folder");
-        // What is there is there as a whole.
-        let partial = TempDir::new_in(&all).expect("a folder");
+    needed("python-client", &list, |folder| {
         python("".as_ref())
             .args(["-m", "pip", "--quiet", "install", "--require-hashes", "--only-binary", ":all:"])
             .args(["--root-user-action", "ignore", "--target"])
-            .args([partial.path(), Path::new("-r"), &list])
+            .args([folder, Path::new("-r"), &list])
             .succeeds();
-        std::fs::rename(partial.keep(), &folder).expect("a folder of its own");
-    }
-    folder
-}
-
-/// A new key in this file.
-fn new_key(engine: Engine, file: &Path, arguments: &[&str]) -> String {
-    let output = oncebox("key", engine)
-        .arg("new")
-        .args(arguments)
-        .env("API_KEYS_FILE", file)
-        .output()
-        .expect("oncebox runs");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).expect("text").trim().to_owned()
+    })
 }
 
 /// Debian's Python, which leaves nothing in the source tree.
@@ -96,20 +74,6 @@ fn python(packages: &std::ffi::OsStr) -> Command {
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("NO_PROXY", "127.0.0.1,localhost");
     command
-}
-
-trait Succeeds {
-    fn succeeds(&mut self);
-}
-
-impl Succeeds for Command {
-    #[track_caller]
-    fn succeeds(&mut self) {
-        let output = self.output().expect("Python runs");
-        let said = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let (stdout, stderr) = (said(&output.stdout), said(&output.stderr));
-        assert!(output.status.success(), "{}:\n{stdout}{stderr}", output.status);
-    }
 }
 
 on_both_engines! { together: ; native: its_own_tests_pass }

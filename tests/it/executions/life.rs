@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::{Asking, Kept, SOON, mark, script};
+use crate::support::disk::Disk;
 use crate::support::service::oncebox;
 use crate::support::{Engine, Service, Shared, host, until};
 
@@ -206,6 +207,41 @@ fn a_full_store_says_so(engine: Engine) {
     assert!(left.len() < 20 && left.contains(&last[29]) && !left.contains(&id), "{}", left.len());
 }
 
+/// A disk that is full refuses what is new, and what ends meanwhile is written down when there is
+/// room again.
+fn a_full_disk_says_so_and_loses_nothing(engine: Engine) {
+    let disk = Disk::of("24m");
+    let file = format!("{}/executions.redb", disk.path());
+    let settings = [("EXECUTION_STORE", &*file)];
+    let service = Service::start(engine, &settings);
+    let asking = Asking::of(&service);
+    let before = asking.create(&script("echo before"));
+    asking.ended(&before);
+    let mark = mark(276);
+    let running = asking.create(&script(format!("sleep {mark}; head -c 500000 /dev/zero")));
+    let process = host::await_argument(&mark);
+
+    let filler = disk.folder().join("filler");
+    let filled = std::fs::write(&filler, vec![1; 24 << 20]);
+    assert!(filled.is_err(), "the disk takes more than it has");
+    assert_eq!(asking.post("/executions", &script("echo x")).code(), (507, "no_space".into()));
+    assert_eq!(asking.keyed("/execute", "k", &script("echo x")).code(), (507, "no_space".into()));
+    assert_eq!(service.run(&json!({"script": "echo plain"})).text(), "plain\n");
+    host::signal(process, Signal::KILL);
+    let document = asking.until(&running, "failed");
+    assert_eq!(document["problem"]["code"], "no_space", "{document}");
+    assert_eq!(asking.ended(&before).text(), "before\n");
+
+    std::fs::remove_file(filler).expect("the filler");
+    let after = asking.create(&script("echo after"));
+    assert_eq!(asking.ended(&after).text(), "after\n");
+    drop(service);
+    let service = Service::start(engine, &settings);
+    let asking = Asking::of(&service);
+    let names = [&before, &running, &after].map(|id| asking.document(id)["state"].clone());
+    assert_eq!(names, ["ended", "failed", "ended"]);
+}
+
 on_both_engines! {
     together:
         one_goes_on_without_its_request,
@@ -217,5 +253,6 @@ on_both_engines! {
         w29_somebody_elses_execution_is_none,
         as_many_wait_as_may,
         what_is_kept_is_private_expires_and_has_one_service,
-        a_full_store_says_so
+        a_full_store_says_so,
+        a_full_disk_says_so_and_loses_nothing
 }

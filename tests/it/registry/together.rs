@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Here, Images, files, verdict};
 use crate::metrics::Metrics;
+use crate::support::disk::Disk;
 use crate::support::faults::{Act, Faults, Gate};
 use crate::support::images::{Archive, Image, busybox, noise};
 use crate::support::registry::Registry;
@@ -192,32 +193,6 @@ fn a_pull_survives_kills_at_any_moment(engine: Engine) {
     left.into_iter().for_each(Residue::gone);
 }
 
-/// A store of so many bytes, gone when this is dropped.
-struct Disk(tempfile::TempDir);
-
-impl Disk {
-    fn of(size: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("oncebox-it-disk-").tempdir();
-        let folder = folder.expect("a folder");
-        let options = std::ffi::CString::new(format!("size={size},mode=0755")).expect("text");
-        let flags = rustix::mount::MountFlags::empty();
-        rustix::mount::mount("tmpfs", folder.path(), "tmpfs", flags, options.as_c_str())
-            .expect("a tmpfs, as root");
-        Self(folder)
-    }
-
-    fn path(&self) -> &str {
-        self.0.path().to_str().expect("text")
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let flags = rustix::mount::UnmountFlags::DETACH;
-        let _ = rustix::mount::unmount(self.0.path(), flags);
-    }
-}
-
 /// The disk is full in the middle of a layer: that is said, its part goes, and what was there runs.
 fn g17_a_full_disk_is_no_space(engine: Engine) {
     let registry = Registry::start();
@@ -231,7 +206,7 @@ fn g17_a_full_disk_is_no_space(engine: Engine) {
     let problem = here.fails(&registry.name("x:big"));
     assert_eq!(verdict(&problem), ("no_space".into(), 507, 1), "{}", problem.0);
     until("partial pulls to be gone", Duration::from_secs(2), || {
-        files(&disk.0.path().join("tmp")).is_empty().then_some(())
+        files(&disk.folder().join("tmp")).is_empty().then_some(())
     });
     assert_eq!(here.prints(&registry.name("x:small"), "cat /mark"), "small");
     drop(here);

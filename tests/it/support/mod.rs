@@ -1,6 +1,7 @@
 //! What every test uses: a service, a client, a deadline, and a look at what is left behind.
 
 pub mod answer;
+pub mod disk;
 pub mod events;
 pub mod faults;
 pub mod host;

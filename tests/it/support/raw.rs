@@ -161,6 +161,15 @@ impl Raw {
         }
     }
 
+    /// Whether the service says something, or ends the connection, within this time.
+    pub fn is_told(&mut self, limit: Duration) -> bool {
+        let limit = limit.max(Duration::from_micros(1));
+        self.stream.set_read_timeout(Some(limit)).expect("a connection");
+        let peeked = self.stream.peek(&mut [0]);
+        self.stream.set_read_timeout(Some(PATIENCE)).expect("a connection");
+        peeked.is_ok()
+    }
+
     /// Leaves as a program does that is killed: without a goodbye to the half that it reads.
     pub fn leave(self) {
         let _ = self.stream.shutdown(Shutdown::Both);

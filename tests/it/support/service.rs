@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use reqwest::blocking::multipart::Form;
@@ -251,6 +253,19 @@ impl Shared {
     }
 }
 
+/// A file of its own for each program's executions: no two may use one at once.
+fn executions() -> PathBuf {
+    static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
+        let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("executions");
+        // What earlier suites left.
+        let _ = std::fs::remove_dir_all(&folder);
+        folder
+    });
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    let own = NEXT.fetch_add(1, Ordering::Relaxed).to_string();
+    FOLDER.join(own).join("executions.redb")
+}
+
 /// The program with a clean environment, on one engine.
 pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_oncebox"));
@@ -263,7 +278,7 @@ pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
     command.env("ENGINE", engine.to_string());
     // Otherwise a service of root's would keep images in this machine's own folder for them.
     command.env("IMAGE_STORE", concat!(env!("CARGO_TARGET_TMPDIR"), "/images"));
-    command.env("EXECUTION_STORE", concat!(env!("CARGO_TARGET_TMPDIR"), "/executions.redb"));
+    command.env("EXECUTION_STORE", executions());
     if engine == Engine::Docker {
         command.env("BASE_IMAGE", engine.base_image());
     }

@@ -1,7 +1,7 @@
 //! The spawner itself: one loop over the service's requests and the deaths of its containers.
 
 use std::collections::HashMap;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use oncebox_guest::wire::Usage;
@@ -70,7 +70,7 @@ impl<'a> Worker<'a> {
                 )));
             }
         };
-        let guest = sealed(c"oncebox-guest", crate::guest_binary::bytes())?;
+        let guest = sealed(c"oncebox-guest", |file| file.write_all(crate::guest_binary::bytes()))?;
         // Above the numbers that the guest's own descriptors get.
         let guest = rustix::io::fcntl_dupfd_cloexec(&guest, 64)?;
         let privilege = enter_namespaces()?;

@@ -12,8 +12,8 @@ use crate::execution::background::{Executions, Found};
 use crate::execution::store::kept::{Head, Webhook};
 use crate::execution::store::{Change, StoreError, now};
 use crate::internet::jittered;
-use crate::telemetry::clean;
 use crate::telemetry::metrics::Delivery;
+use crate::telemetry::{Trace, clean};
 
 /// How many are sent at once.
 const AT_ONCE: usize = 16;
@@ -108,7 +108,11 @@ async fn try_once(executions: &Executions, id: Uuid) -> Result<(), StoreError> {
     let Some(Webhook { url, tries, .. }) = head.webhook.clone() else { return Ok(()) };
     let tries = tries.saturating_add(1);
     let sent = match document(executions, &head).await {
-        Ok(document) => webhooks.send(&url, id, head.traceparent.as_deref(), document).await,
+        Ok(document) => {
+            let trace = head.trace.as_deref().and_then(Trace::read);
+            let traceparent = trace.map(|trace| trace.header());
+            webhooks.send(&url, id, traceparent.as_deref(), document).await
+        }
         Err(why) => Err(why),
     };
     let due = match &sent {
