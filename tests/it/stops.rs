@@ -68,7 +68,9 @@ fn w31_idle_and_silent_clients_do_not_hold_a_stop_up(engine: Engine) {
 /// The second signal does not wait for anything; the containers go with the service.
 fn w31_a_second_signal_forces(engine: Engine) {
     let mark = "173.3";
-    let mut service = Service::start(engine, &[("DRAIN_TIMEOUT", "60")]);
+    // What Docker is starting at that very moment would wait for the next start's sweep.
+    let settings = [("DRAIN_TIMEOUT", "60"), ("POOL_SIZE", "0")];
+    let mut service = Service::start(engine, &settings);
     let request = json!({"script": format!("sleep {mark}"), "timeout": 200});
     let events: Events = service.follow(&request);
     let script = host::await_argument(mark);
