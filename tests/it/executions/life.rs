@@ -127,7 +127,7 @@ fn w29_somebody_elses_execution_is_none(engine: Engine) {
     let (mine, other) = (Asking::of(&service), Asking::from(&service, [127, 0, 0, 2].into()));
     let mark = mark(274);
     let id = mine.create(&script(format!("sleep {mark}")));
-    host::await_argument(&mark);
+    mine.until(&id, "running");
     let unknown = uuid::Uuid::from_u128(uuid::Uuid::parse_str(&id).expect("an id").as_u128() ^ 1);
     let nobody = unknown.to_string();
     let without_id = |mut document: Value| {
