@@ -10,6 +10,7 @@ use actix_web::HttpRequest;
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 use tokio::time::Instant;
+use tracing::info;
 
 use super::head::Head;
 use crate::api::Code;
@@ -21,6 +22,8 @@ const SLOWEST: u64 = 16 * 1024;
 /// the body itself.
 const AROUND: u64 = 256 * 1024;
 const AROUND_TIMES: u64 = 8;
+/// What may come behind a request while it is inside: a few more requests, none of them large.
+const BEHIND: u64 = 64 * 1024;
 
 /// One connection, seen by its stream and by the request that is inside.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ struct State {
     /// Bytes that came while the body did, and those of them that were the body.
     came: u64,
     body: u64,
+    /// Bytes that came behind the request that is inside.
+    behind: u64,
     writing: Writing,
     last: Last,
     /// Who reads, to be told of another deadline.
@@ -84,7 +89,7 @@ struct Writing {
 /// Why a connection can't go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Over {
-    /// It says nothing, and nothing is said to it.
+    /// Nothing more is heard from it, and nothing is said to it.
     Silence,
     /// The reason is told, as no answer has begun.
     Refused(Code),
@@ -103,6 +108,7 @@ impl Connection {
             head: Head::default(),
             came: 0,
             body: 0,
+            behind: 0,
             writing: Writing::default(),
             last: Last::No,
             reader: None,
@@ -126,7 +132,7 @@ impl Connection {
             return None;
         }
         state.phase = if has_body { Phase::Body } else { Phase::Inside };
-        (state.came, state.body) = (0, 0);
+        (state.came, state.body, state.behind) = (0, 0, 0);
         state.writing = Writing::default();
         Some(Inside(Rc::clone(self)))
     }
@@ -150,7 +156,7 @@ impl Connection {
     }
 
     /// These bytes have come.
-    pub(super) fn came(&self, bytes: &[u8]) -> Result<(), Code> {
+    pub(super) fn came(&self, bytes: &[u8]) -> Result<(), Over> {
         let mut state = self.state.borrow_mut();
         match state.phase {
             Phase::Silent | Phase::Idle => {
@@ -161,12 +167,17 @@ impl Connection {
                 (state.phase, state.head) = (Phase::Head, Head::default());
             }
             Phase::Body => state.came += bytes.len() as u64,
-            Phase::Head | Phase::Inside | Phase::Rest => {}
+            Phase::Inside => state.behind += bytes.len() as u64,
+            Phase::Head | Phase::Rest => {}
         }
         match state.phase {
-            Phase::Head => state.head.read(bytes),
+            Phase::Head => state.head.read(bytes).map_err(Over::Refused),
             Phase::Body if state.came > AROUND + AROUND_TIMES * state.body => {
-                Err(Code::MalformedRequest)
+                Err(Over::Refused(Code::MalformedRequest))
+            }
+            Phase::Inside if state.behind > BEHIND => {
+                info!("a client that sends on and on behind a request is cut off");
+                Err(Over::Silence)
             }
             _ => Ok(()),
         }
@@ -324,7 +335,8 @@ mod tests {
         assert_eq!(reading(&connection), Some((SECOND, Over::Silence)));
         drop(enter(&connection, false));
         assert!(!connection.answered_early());
-        assert_eq!(connection.came(b"\n"), Err(Code::MalformedRequest));
+        let broken = Over::Refused(Code::MalformedRequest);
+        assert_eq!(connection.came(b"\n"), Err(broken));
     }
 
     #[tokio::test(start_paused = true)]
@@ -339,6 +351,16 @@ mod tests {
         let _inside = enter(&connection, true);
         let refused = (0..100).position(|_| connection.came(&piece).is_err());
         assert_eq!(refused, Some(4));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_few_requests_may_come_behind_one_and_no_flood() {
+        let connection = Connection::new(TIMEOUTS);
+        for _ in 0..2 {
+            let _inside = enter(&connection, false);
+            assert_eq!(connection.came(&[0; BEHIND as usize]), Ok(()));
+            assert_eq!(connection.came(b"\n"), Err(Over::Silence));
+        }
     }
 
     #[tokio::test(start_paused = true)]
@@ -381,6 +403,7 @@ mod tests {
         drop(inside);
         assert!(woken.0.load(Ordering::SeqCst));
     }
+
     #[tokio::test(start_paused = true)]
     async fn nothing_comes_behind_the_last_one() {
         let connection = Connection::new(TIMEOUTS);

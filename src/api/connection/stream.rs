@@ -16,7 +16,7 @@ use super::farewell::Farewell;
 use super::refusal::{self, Own};
 use super::slots::Slot;
 use super::state::{Connection, Over};
-use crate::api::{Code, Door};
+use crate::api::Door;
 
 /// How often the server below may come round without reading or writing.
 const TURNS: u32 = 10_000;
@@ -73,10 +73,16 @@ impl Stream {
         self.farewell.poll(&mut self.io, cx).map(Ok)
     }
 
-    /// Ends the connection for this reason, which its client is told.
-    fn refuse(&mut self, cx: &mut Context<'_>, code: Code) -> Poll<io::Result<()>> {
-        self.last_word = Some(refusal::answer(&self.door, code));
-        self.over(cx)
+    /// Ends the connection for this reason.
+    fn is_over(&mut self, cx: &mut Context<'_>, over: Over) -> Poll<io::Result<()>> {
+        match over {
+            // As if the client had left.
+            Over::Silence => Poll::Ready(Ok(())),
+            Over::Refused(code) => {
+                self.last_word = Some(refusal::answer(&self.door, code));
+                self.over(cx)
+            }
+        }
     }
 
     fn over(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -114,20 +120,15 @@ impl AsyncRead for Stream {
             read?;
             let came = buf.filled().get(before..).unwrap_or_default();
             let came = if came.is_empty() { Ok(()) } else { this.connection.came(came) };
-            return match came {
-                Ok(()) => Poll::Ready(Ok(())),
-                Err(code) => this.refuse(cx, code),
-            };
+            let Err(over) = came else { return Poll::Ready(Ok(())) };
+            buf.set_filled(before);
+            return this.is_over(cx, over);
         }
         let Some((until, over)) = this.connection.reading_until(cx.waker()) else {
             return Poll::Pending;
         };
         ready!(this.reading.poll(cx, until));
-        match over {
-            // As if the client had left.
-            Over::Silence => Poll::Ready(Ok(())),
-            Over::Refused(code) => this.refuse(cx, code),
-        }
+        this.is_over(cx, over)
     }
 }
 

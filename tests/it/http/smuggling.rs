@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::executions;
 use crate::support::raw::EXECUTE;
-use crate::support::{Engine, Raw, Service};
+use crate::support::{Engine, Raw, Service, host};
 
 const BODY: &str = r#"{"script":"echo seen"}"#;
 
@@ -163,7 +163,9 @@ fn pipelined_requests_are_answered_in_order(engine: Engine) {
 fn a_flood_behind_a_request_is_cut_off(engine: Engine) {
     let service = Service::start(engine, &[]);
     let mut raw = Raw::to(&service);
-    raw.execute("", json!({"script": "sleep 30"}).to_string().as_bytes());
+    let mark = format!("30.{}", std::process::id());
+    raw.execute("", json!({"script": format!("exec sleep {mark}")}).to_string().as_bytes());
+    host::await_argument(&mark);
     raw.say("GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(8000));
     assert_eq!(raw.end(), b"");
 }
