@@ -10,19 +10,9 @@ use clap::{Arg, ArgMatches, Command};
 use toml::Value;
 
 use super::{flags, innermost};
-use crate::api::access::file::{self, Fault, KeyFileError};
+use crate::api::access::file::{self, CEILINGS, Fault, KeyFileError};
 use crate::api::access::token::Token;
 use crate::config::{Flags, keys_file};
-
-/// Settings whose flags say here what the one key may ask for.
-const CEILINGS: [&str; 6] = [
-    "max_timeout",
-    "max_memory_limit",
-    "max_cpu_limit",
-    "max_pids_limit",
-    "max_tmp_size",
-    "max_output_limit",
-];
 
 pub(super) fn command() -> Command {
     let own = |name: &'static str, value: &'static str, help: &'static str| {

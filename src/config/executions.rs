@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::values::Values;
+use super::values::{Values, above_zero};
 use super::{Origin, SettingsError, count, seconds, size};
 use crate::execution::background::webhook::{Secret, WebhookHost};
 use crate::execution::background::{BackgroundOptions, WebhookOptions};
@@ -54,10 +54,6 @@ pub(super) fn executions(values: &Values) -> Result<ExecutionSettings, SettingsE
             webhooks,
         },
     })
-}
-
-fn above_zero<T>(is: bool, value: T) -> Result<T, String> {
-    if is { Ok(value) } else { Err("write more than 0".into()) }
 }
 
 fn file(path: &str) -> Result<PathBuf, String> {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::values::Values;
+use super::values::{Values, above_zero};
 use super::{Machine, SettingsError, seconds, size};
 use crate::pool::Floor;
 use crate::registry::client::ClientOptions;
@@ -204,10 +204,6 @@ fn host(text: &str) -> Result<String, String> {
         return Err(rule.into());
     }
     Ok(reference.registry().to_owned())
-}
-
-fn above_zero<T>(is: bool, value: T) -> Result<T, String> {
-    if is { Ok(value) } else { Err("write more than 0".into()) }
 }
 
 fn authorities(path: &str) -> Result<Vec<u8>, String> {

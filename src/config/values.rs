@@ -3,6 +3,11 @@
 use super::layers::Layered;
 use super::{Origin, SettingsError};
 
+/// A value that must be above zero, which it `is`.
+pub(super) fn above_zero<T>(is: bool, value: T) -> Result<T, String> {
+    if is { Ok(value) } else { Err("write more than 0".into()) }
+}
+
 /// The winning values; each getter turns one into its type or names it in the error.
 pub(super) struct Values(pub(super) Layered);
 

@@ -1,6 +1,7 @@
 //! What is the same for all that goes out to others: registries and webhooks.
 
 mod address;
+mod causes;
 mod guard;
 mod tls;
 
@@ -8,7 +9,8 @@ use std::hash::{BuildHasher, RandomState};
 use std::time::Duration;
 
 pub(crate) use address::{is_private, is_public};
-pub(crate) use guard::{NotPublic, PublicOnly, literal};
+pub(crate) use causes::causes;
+pub(crate) use guard::{NotPublic, PublicOnly, is_loopback, literal};
 pub(crate) use tls::tls;
 
 /// At random between half and all of it, so that those who failed together do not come back

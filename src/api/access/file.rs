@@ -170,12 +170,10 @@ struct Entry<'a> {
     table: &'a Table,
 }
 
-const FIELDS: [&str; 11] = [
-    "name",
-    "hash",
-    "scopes",
-    "rate",
-    "concurrency",
+const FIELDS: [&str; 5] = ["name", "hash", "scopes", "rate", "concurrency"];
+
+/// Fields that are the ceilings of one key.
+pub const CEILINGS: [&str; 6] = [
     "max_timeout",
     "max_memory_limit",
     "max_cpu_limit",
@@ -186,8 +184,9 @@ const FIELDS: [&str; 11] = [
 
 impl Entry<'_> {
     fn key(&self) -> Result<Key, Fault> {
-        if let Some(unknown) = self.table.keys().find(|name| !FIELDS.contains(&name.as_str())) {
-            let rule = format!("not known; there are {}", FIELDS.join(", "));
+        let known = [&FIELDS[..], &CEILINGS].concat();
+        if let Some(unknown) = self.table.keys().find(|name| !known.contains(&name.as_str())) {
+            let rule = format!("not known; there are {}", known.join(", "));
             return Err(self.fault(&shown(unknown), rule));
         }
         let name = self.need("name", name)?;

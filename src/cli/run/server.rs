@@ -5,6 +5,8 @@ use std::io::Read;
 use reqwest::Url;
 use reqwest::header::HeaderValue;
 
+use crate::internet::is_loopback;
+
 /// The variable that holds the key: whatever is written as an argument, all users can read.
 const KEY: &str = "ONCEBOX_API_KEY";
 /// No file with a key is larger.
@@ -42,14 +44,7 @@ impl Server {
 
     /// It is on this machine, where no proxy is needed.
     pub(super) fn is_here(&self) -> bool {
-        match self.execute.host_str() {
-            Some("localhost") => true,
-            Some(host) => {
-                let address = host.trim_start_matches('[').trim_end_matches(']');
-                address.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-            }
-            None => false,
-        }
+        is_loopback(&self.execute)
     }
 }
 

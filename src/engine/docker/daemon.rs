@@ -29,6 +29,7 @@ pub(super) use self::images::ImageEvent;
 use super::transport::Transport;
 use super::version::ApiVersion;
 use crate::engine::{Channel, EngineError};
+use crate::internet::causes;
 
 const PING: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_secs(10);
@@ -248,8 +249,8 @@ impl DaemonError {
             Error::RequestTimeoutError => Self::Slow { call, deadline },
             Error::IOError { .. }
             | Error::HyperResponseError { .. }
-            | Error::HyperLegacyError { .. } => Self::Unreachable { call, text: chain(&error) },
-            other => Self::Unreadable { call, text: chain(&other) },
+            | Error::HyperLegacyError { .. } => Self::Unreachable { call, text: causes(&error) },
+            other => Self::Unreadable { call, text: causes(&other) },
         }
     }
 
@@ -265,21 +266,6 @@ impl DaemonError {
             _ => None,
         }
     }
-}
-
-/// An error with its causes: the outermost alone often says no more than "client error".
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text.push_str(": ");
-            text.push_str(&cause_text);
-        }
-        source = cause.source();
-    }
-    text
 }
 
 impl fmt::Display for DaemonError {

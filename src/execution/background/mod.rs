@@ -31,6 +31,7 @@ pub use task::{Task, Waiter};
 pub use webhook::{NoWebhook, WebhookOptions, Webhooks};
 
 use super::admission::Caller;
+use super::live::Stage;
 use super::outcome::Outcome;
 use super::request::Execution;
 use super::store::keeper::Keeper;
@@ -173,8 +174,14 @@ impl Executions {
     /// Says how much there is now.
     pub fn measure(&self, metrics: &Metrics) {
         let tasks: Vec<_> = self.tasks().values().cloned().collect();
-        let running = tasks.iter().filter(|task| matches!(task.now(), Now::Running)).count();
-        let queued = tasks.iter().filter(|task| matches!(task.now(), Now::Queued(_))).count();
+        let (mut queued, mut running) = (0, 0);
+        for task in tasks {
+            task.live.look(|state| match state.stage {
+                Stage::Accepted | Stage::Queued(_) => queued += 1,
+                Stage::Running => running += 1,
+                Stage::Ended(_) => {}
+            });
+        }
         metrics.background().now(queued, running, self.keeper.bytes());
     }
 

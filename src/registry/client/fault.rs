@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::body::Body;
 use super::{redirect, retry_after};
-use crate::internet::NotPublic;
+use crate::internet::{NotPublic, causes};
 use crate::registry::{ImageError, ImageErrorKind, Reference};
 
 /// The longest cause that is logged, in characters.
@@ -257,14 +257,8 @@ fn within<'a, T: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'
 
 /// All that an error says, on one line and short.
 fn chain(error: &dyn Error) -> String {
-    let mut said = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        said = format!("{said}: {error}");
-        next = error.source();
-    }
     let plain = |c: char| if c.is_control() { ' ' } else { c };
-    said.chars().map(plain).take(MAX_CAUSE).collect()
+    causes(error).chars().map(plain).take(MAX_CAUSE).collect()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use reqwest::Url;
 
 use super::ways::Ways;
-use crate::internet::literal;
+use crate::internet::is_loopback;
 use crate::registry::Reference;
 use crate::registry::grammar::DEFAULT_REGISTRY;
 
@@ -59,12 +59,9 @@ impl Site {
     }
 
     pub(super) fn scheme(&self, ways: &Ways) -> Scheme {
-        let host = self.base.host_str();
-        let loopback = host == Some("localhost")
-            || literal(&self.base).is_some_and(|address| address.is_loopback());
         let mut plain = self.base.clone();
         let listed = plain.set_scheme("http").is_ok() && ways.is_plain(&plain);
-        match (listed, loopback) {
+        match (listed, is_loopback(&self.base)) {
             (true, _) => Scheme::Plain,
             (false, true) => Scheme::Either,
             (false, false) => Scheme::Tls,

@@ -19,7 +19,8 @@ use hyper::{Method, Response, StatusCode};
 use serde::Deserialize;
 use tokio::time::timeout;
 
-use super::{Daemon, DaemonError, LOOK, chain, within};
+use super::{Daemon, DaemonError, LOOK, within};
+use crate::internet::causes;
 
 /// For the daemon to find the registry, to be let in there, and to read a manifest: only then does
 /// its answer begin.
@@ -180,7 +181,7 @@ impl Lines {
                             continue;
                         }
                         Some(Err(error)) => {
-                            return Err(DaemonError::Unreachable { call, text: chain(&error) });
+                            return Err(DaemonError::Unreachable { call, text: causes(&error) });
                         }
                         None if self.buffer.is_empty() => return Ok(None),
                         None => self.buffer.split(),

@@ -17,7 +17,7 @@ pub use hosts::WebhookHost;
 pub use secret::Secret;
 
 use crate::execution::store::now;
-use crate::internet::{PublicOnly, tls};
+use crate::internet::{PublicOnly, causes, tls};
 
 /// For a connection to stand, TLS included.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -117,17 +117,6 @@ impl Webhooks {
         let status = answer.status();
         if status.is_success() { Ok(()) } else { Err(format!("it answered {status}")) }
     }
-}
-
-/// An error with what is behind it.
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]
