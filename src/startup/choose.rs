@@ -15,6 +15,7 @@ use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::NativeEngine;
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::admission::Caller;
+use crate::execution::forward::Forward;
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
@@ -189,6 +190,8 @@ fn ready(
     let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
     let executor =
         Executor::new(pool, image.clone(), settings.ceilings, settings.admission, metrics);
+    let forward = Forward::new(settings.forward.variables.clone(), policy, &image);
+    let executor = executor.forwarding(forward);
     Ok(Ready { engine, executor: Arc::new(executor), image, reason })
 }
 
@@ -227,6 +230,7 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         language: None,
         args: vec![],
         env: vec![],
+        forward_env: false,
         files: vec![],
         outputs: vec![],
         limits: AskedLimits::default(),
