@@ -372,7 +372,7 @@ fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: Sock
     );
     let forward = chosen.executor.forward();
     if !forward.is_empty() {
-        warn!("FORWARD_ENV_KEYS: {forward}; a request has none of them by forward_env: false");
+        warn!("FORWARD_ENV_KEYS: {forward}, unless their request says forward_env: false");
     }
     if !settings.forward.missing.is_empty() {
         let missing = settings.forward.missing.join(", ");

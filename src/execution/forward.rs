@@ -40,12 +40,15 @@ pub struct Forward {
 }
 
 impl Forward {
-    /// `base` is the image of a request that names none.
+    /// `own` are the operator's images beside those that the policy knows.
     #[must_use]
-    pub fn new(variables: Vec<Forwarded>, policy: &Policy, base: &Reference) -> Self {
+    pub fn new(variables: Vec<Forwarded>, policy: &Policy, mut own: Vec<Reference>) -> Self {
         let trusted = policy.trusted_registries.clone().unwrap_or_default();
-        let mut own = vec![base.clone()];
-        own.extend(policy.named.iter().filter(|image| *image != base).cloned());
+        for image in &policy.named {
+            if !own.contains(image) {
+                own.push(image.clone());
+            }
+        }
         Self { variables, trusted, own }
     }
 
@@ -53,7 +56,7 @@ impl Forward {
     pub(super) fn to(&self, image: &Reference) -> &[Forwarded] {
         let registry = image.registry();
         let trusted = || self.trusted.iter().any(|trusted| trusted.matches(registry));
-        if image.is_host() || self.own.contains(image) || trusted() { &self.variables } else { &[] }
+        if self.own.contains(image) || trusted() { &self.variables } else { &[] }
     }
 
     /// Whether there is nothing to be handed over.
@@ -97,7 +100,7 @@ mod tests {
             named: vec!["busybox:1".parse().unwrap(), "own.example/pooled:2".parse().unwrap()],
             ..Policy::default()
         };
-        Forward::new(vec![variable], &policy, &"busybox:1".parse().unwrap())
+        Forward::new(vec![variable], &policy, vec!["busybox:1".parse().unwrap(), Reference::host()])
     }
 
     #[rstest]
@@ -132,8 +135,8 @@ mod tests {
         }
         assert_eq!(
             forward(None).to_string(),
-            "scripts get TOKEN of this service in the images busybox:1, own.example/pooled:2, and \
-             in no other as long as TRUSTED_REGISTRIES lists no registry"
+            "scripts get TOKEN of this service in the images busybox:1, host, own.example/pooled:2, \
+             and in no other as long as TRUSTED_REGISTRIES lists no registry"
         );
         let listed = forward(Some("*.trusted.example")).to_string();
         assert!(
