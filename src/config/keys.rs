@@ -42,6 +42,12 @@ const fn key(
 pub const KEYS: &[Key] = &[
     key("host", Some("127.0.0.1"), "ADDRESS", "Address to listen on"),
     key("port", Some("8080"), "PORT", "Port to listen on; 0 takes a free one"),
+    key(
+        "published_on",
+        None,
+        "ADDRESS",
+        "In a container: where Docker publishes the port, in place of HOST",
+    ),
     key("api_keys_file", None, "FILE", "API keys that are let in; `oncebox key new` makes one"),
     key("allow_anonymous", Some("false"), "BOOL", "Listen beyond loopback without API keys"),
     key(
@@ -105,6 +111,12 @@ pub const KEYS: &[Key] = &[
     key("max_tmp_size", Some("512m"), "SIZE", "The most a request may ask for"),
     key("output_limit", Some("1m"), "SIZE", "Bytes kept of stdout and of stderr, each"),
     key("max_output_limit", Some("16m"), "SIZE", "The most a request may ask for"),
+    key(
+        "forward_env_keys",
+        None,
+        "NAME,…",
+        "Variables of the service that scripts get, in images that are trusted",
+    ),
     key("max_body", Some("16m"), "SIZE", "The largest request body"),
     key(
         "max_connections",
