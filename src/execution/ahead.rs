@@ -25,10 +25,12 @@ pub(super) fn need(
     Ok(Need { spec: spec(image, limits), recipe })
 }
 
-/// What is made ahead of an image that nobody has asked for yet: for scripts that name no language.
-pub(super) fn floor_recipe(image: Image, usual: &Limits) -> Recipe {
+/// What is made ahead of an image that nobody has asked for yet: for scripts in this language, and
+/// nothing but a guest where there is none of which an interpreter can wait.
+pub(super) fn floor_recipe(image: Image, language: Option<Language>, usual: &Limits) -> Recipe {
+    let language = language.filter(|language| language.ahead.is_some());
     // An image whose environment is too large is refused when it is asked for.
-    let ahead = ahead(FALLBACK, &image).ok();
+    let ahead = language.and_then(|language| ahead(language, &image).ok());
     Recipe { spec: spec(image, usual), ahead }
 }
 
@@ -133,6 +135,6 @@ mod tests {
         let ahead = need.recipe.ahead.as_ref().unwrap();
         assert_eq!(ahead.order.entry, b"script.sh");
         assert!(ahead.order.env.contains(&b"A=b".to_vec()));
-        assert_eq!(need.recipe, floor_recipe(image, &usual));
+        assert_eq!(need.recipe, floor_recipe(image, Some(FALLBACK), &usual));
     }
 }
