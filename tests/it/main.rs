@@ -32,6 +32,7 @@ mod posture;
 mod privileges;
 mod registry;
 mod run;
+mod runtimes;
 mod stops;
 mod streaming;
 mod unpack;

@@ -16,7 +16,16 @@ use crate::registry::ChosenBy;
 #[schema(description = "What `runtime` and `resources` of a request may name.")]
 pub(in crate::api) struct RuntimeList {
     runtimes: Vec<RuntimeDocument>,
-    resources: BTreeMap<String, LimitsDocument>,
+    resources: Vec<TemplateDocument>,
+}
+
+/// A template.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Resources, description = "Limits under a name.")]
+struct TemplateDocument {
+    name: String,
+    #[serde(flatten)]
+    limits: LimitsDocument,
 }
 
 /// One runtime. What it does not say is left out.
@@ -75,7 +84,12 @@ impl From<&Entries> for RuntimeList {
         let templates = entries.templates().iter();
         Self {
             runtimes: entries.runtimes().map(|(r, by)| RuntimeDocument::new(r, by)).collect(),
-            resources: templates.map(|(name, limits)| (name.to_string(), limits.into())).collect(),
+            resources: templates
+                .map(|(name, limits)| TemplateDocument {
+                    name: name.to_string(),
+                    limits: limits.into(),
+                })
+                .collect(),
         }
     }
 }
