@@ -48,11 +48,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return healthcheck::run(&flags, matches);
     }
     // There they are the script's own, and no settings.
-    let limits = if name == "run" { run::own_limits(&mut flags) } else { BTreeMap::new() };
+    let own = if name == "run" { run::own(&mut flags) } else { BTreeMap::new() };
     match Settings::load(&flags, |name| std::env::var(name).ok(), &Machine::this()) {
         Ok(settings) if name == "doctor" => doctor::run(&settings),
         Ok(settings) if name == "image" => image::run(&settings, matches),
-        Ok(settings) if name == "run" => run::run(&settings, &limits, matches),
+        Ok(settings) if name == "run" => run::run(&settings, &own, matches),
         Ok(settings) => startup::serve(&settings),
         Err(e) => {
             eprintln!("oncebox: {e}");

@@ -27,6 +27,8 @@
 //!    `api::execute` counts the request in, reads its body under a cap and a deadline, and turns JSON
 //!    (`api::dto`) or a form (`api::multipart`) into a valid
 //!    [`Execution`](execution::request::Execution); past that there are no bare strings.
+//!    A runtime or a template that it names is looked up in the
+//!    [`Catalogue`](execution::runtime::Catalogue).
 //! 2. [`execution::limits`] holds what is asked for against the operator's ceilings. Too much is a
 //!    [`Rejection`](execution::Rejection); nothing is clamped.
 //! 3. [`execution::admission`] gives a permit, lets the request wait, or refuses it at once.

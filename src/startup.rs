@@ -7,6 +7,7 @@ mod launch;
 mod offline;
 mod once;
 pub(crate) mod privileges;
+mod runtimes;
 mod socket;
 
 use std::io;
@@ -20,18 +21,20 @@ use actix_web::web;
 use rustix::net::listen as listen_again;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tracing::{error, info, warn};
 
 use crate::api::access::{Access, KeyFileError};
+use crate::api::runtimes::file::Reloading;
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::{EngineChoice, Settings, User};
 use crate::engine::Engine;
 use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
+use crate::execution::runtime::Runtimes;
 use crate::execution::store::Place;
 use crate::pool::Floor;
 use crate::telemetry;
@@ -128,7 +131,7 @@ async fn run(
     launched: Option<Launched>,
     executions: Place,
 ) -> Result<(), String> {
-    let reloads = settings.access.keys_file.is_some();
+    let reloads = settings.access.keys_file.is_some() || settings.runtimes.file.path.is_some();
     let signals = Signals::of_this_process(reloads).map_err(|e| format!("no signals: {e}"))?;
     let built = signals.force.run_until_cancelled(async {
         Application::build(settings, launched, executions, &signals.stop).await
@@ -147,8 +150,8 @@ async fn run(
 pub struct Signals {
     pub stop: CancellationToken,
     pub force: CancellationToken,
-    /// Has the API keys read again.
-    pub reload: Arc<Notify>,
+    /// Has the operator's files read again.
+    pub reload: watch::Sender<()>,
 }
 
 impl Signals {
@@ -159,10 +162,10 @@ impl Signals {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let signals = Self::default();
         if reloads {
-            let (mut hangup, reload) = (signal(SignalKind::hangup())?, Arc::clone(&signals.reload));
+            let (mut hangup, reload) = (signal(SignalKind::hangup())?, signals.reload.clone());
             tokio::spawn(async move {
                 while hangup.recv().await.is_some() {
-                    reload.notify_one();
+                    reload.send_replace(());
                 }
             });
         }
@@ -186,6 +189,7 @@ pub struct Application {
     server: Server,
     engine: Arc<dyn Engine>,
     door: web::Data<Door>,
+    runtimes: Option<Arc<Reloading>>,
     drain_timeout: Duration,
 }
 
@@ -225,9 +229,16 @@ impl Application {
         let chosen = choose::choose(settings, launched, stop).await?;
         let engine = chosen.engine.clone();
         let opened = executions::open(settings, store, Arc::clone(&chosen.executor)).await;
+        let opened = match opened {
+            Ok(executions) => {
+                let runtimes = runtimes::open(settings, &chosen.executor, &executions).await;
+                runtimes.map(|runtimes| (executions, runtimes))
+            }
+            Err(why) => Err(why),
+        };
         let assembled = opened
             .map_err(StartError::Executions)
-            .and_then(|executions| Self::assemble(settings, access, listener, chosen, executions));
+            .and_then(|kept| Self::assemble(settings, access, listener, chosen, kept));
         if assembled.is_err() {
             engine.close().await;
         }
@@ -239,7 +250,7 @@ impl Application {
         access: Arc<Access>,
         listener: TcpListener,
         chosen: Chosen,
-        executions: Arc<Executions>,
+        (executions, runtimes): (Arc<Executions>, Arc<Runtimes>),
     ) -> Result<Self, StartError> {
         let failed = |error| StartError::Listen { address: settings.address, error };
         let address = listener.local_addr().map_err(failed)?;
@@ -252,6 +263,7 @@ impl Application {
             access,
             executor: chosen.executor,
             executions,
+            runtimes,
             readiness: Readiness {
                 engine: chosen.engine.name().to_string(),
                 reason: chosen.reason,
@@ -267,7 +279,8 @@ impl Application {
         let origins = settings.access.origins.clone();
         let server = api::serve(listener, door.clone(), settings.http, origins).map_err(failed)?;
         let drain_timeout = settings.drain_timeout;
-        Ok(Self { address, server, engine: chosen.engine, door, drain_timeout })
+        let runtimes = runtimes::reloading(settings, &door.runtimes);
+        Ok(Self { address, server, engine: chosen.engine, door, runtimes, drain_timeout })
     }
 
     /// The port it listens on.
@@ -282,12 +295,16 @@ impl Application {
     /// # Errors
     /// A sentence when the end was forced, or when HTTP ended by itself.
     pub async fn run_until_stopped(self, signals: &Signals) -> Result<(), String> {
-        let Self { server, engine, door, drain_timeout, .. } = self;
+        let Self { server, engine, door, runtimes, drain_timeout, .. } = self;
         let handle = server.handle();
         let mut server = tokio::spawn(server);
-        let (access, reload) = (Arc::clone(&door.access), Arc::clone(&signals.reload));
+        let (access, reload) = (Arc::clone(&door.access), signals.reload.subscribe());
         let watch = tokio::spawn(async move { access.watch(reload).await });
-        let _watch = AbortOnDropHandle::new(watch);
+        let _of_keys = AbortOnDropHandle::new(watch);
+        let _of_runtimes = runtimes.map(|runtimes| {
+            let reload = signals.reload.subscribe();
+            AbortOnDropHandle::new(tokio::spawn(api::watch(runtimes, reload)))
+        });
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {

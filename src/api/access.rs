@@ -12,7 +12,6 @@ pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 pub(crate) mod token;
-mod watch;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -23,13 +22,14 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::http::header::{AUTHORIZATION, HeaderName};
 use actix_web::middleware::Next;
 use actix_web::{Error, HttpMessage, HttpRequest, web};
-use tokio::sync::Notify;
+use tokio::sync::watch::Receiver;
 
 pub use address::Proxies;
 pub use cors::{Origins, browsers};
 pub use file::{Fault, KeyFileError};
 pub use rate::Rate;
 
+use super::watch::watch;
 use super::{Code, Door, Problem};
 use crate::execution::admission::Caller;
 use keys::{Held, Keys};
@@ -51,6 +51,8 @@ pub struct AccessOptions {
     pub proxies: Proxies,
     /// Pages that may call; `None` are those of no other origin.
     pub origins: Option<Origins>,
+    /// Others than this machine reach the service.
+    pub beyond_loopback: bool,
 }
 
 /// Lets requests in.
@@ -60,6 +62,7 @@ pub struct Access {
     /// For whoever has no valid key.
     addresses: Option<Addresses>,
     proxies: Proxies,
+    beyond_loopback: bool,
 }
 
 impl Access {
@@ -73,6 +76,7 @@ impl Access {
             keys: keys.transpose()?.map(Arc::new),
             addresses: options.rate.and_then(Addresses::new),
             proxies: options.proxies.clone(),
+            beyond_loopback: options.beyond_loopback,
         })
     }
 
@@ -82,11 +86,11 @@ impl Access {
         self.keys.as_ref().map(|keys| keys.count())
     }
 
-    /// Keeps the keys as their file is, for as long as this is awaited; whoever notifies `asked`
+    /// Keeps the keys as their file is, for as long as this is awaited; whoever changes `asked`
     /// has it read at once.
-    pub async fn watch(&self, asked: Arc<Notify>) {
+    pub async fn watch(&self, asked: Receiver<()>) {
         match &self.keys {
-            Some(keys) => watch::watch(Arc::clone(keys), asked).await,
+            Some(keys) => watch(Arc::clone(keys), asked).await,
             None => std::future::pending().await,
         }
     }
@@ -98,7 +102,7 @@ impl Access {
 
     /// Who asks, and where he stands after this request, whether he may come in or not.
     fn ask(&self, request: &ServiceRequest) -> (Option<Standing>, Result<Caller, Problem>) {
-        let needs = Needs::of(request.match_info().as_str());
+        let needs = Needs::of(request.method(), request.match_info().as_str());
         let anonymous = self.address(request).map_or(Caller::SERVICE, Caller::at);
         if needs == Needs::Nothing {
             return (None, Ok(anonymous));
@@ -113,12 +117,19 @@ impl Access {
             return (standing, Err(Problem::rate_limited(refused.retry_after())));
         }
         let caller = held.and_then(|held| match held {
+            // What others would run in is nobody's to change whom nobody knows.
+            None if self.beyond_loopback && matches!(needs, Needs::Change(_)) => Err(Problem::new(
+                Code::ScopeMissing,
+                "without API keys only this machine's own may change runtimes",
+            )),
             None => Ok(anonymous),
             Some(Held { key, .. }) => match needs {
-                Needs::Scope(scope) if !key.scopes.contains(&scope) => Err(Problem::new(
-                    Code::ScopeMissing,
-                    format!("this API key has not the scope {scope}"),
-                )),
+                Needs::Scope(scope) | Needs::Change(scope) if !key.scopes.contains(&scope) => {
+                    Err(Problem::new(
+                        Code::ScopeMissing,
+                        format!("this API key has not the scope {scope}"),
+                    ))
+                }
                 _ => Ok(Caller::with_key(key.name, key.allowance)),
             },
         });

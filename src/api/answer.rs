@@ -55,6 +55,10 @@ pub(crate) struct Answer {
     /// `null` for the image `host`.
     #[schema(required = true)]
     image_digest: Option<String>,
+    /// The runtime that the request has named; absent where it has named none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
+    runtime: Option<String>,
     #[schema(schema_with = schema::limits_hit)]
     limits_hit: Vec<&'static str>,
     usage: Usage,
@@ -218,6 +222,7 @@ impl From<Outcome> for Answer {
             error: outcome.error,
             image: outcome.image,
             image_digest: outcome.image_digest,
+            runtime: outcome.runtime,
             limits_hit: outcome.limits_hit.into_iter().map(LimitHit::name).collect(),
             usage: Usage {
                 cpu_time: outcome.usage.cpu_time.map(seconds),
@@ -288,6 +293,7 @@ mod tests {
             execution_time: Duration::from_nanos(1_234_567),
             image: "docker.io/library/alpine:latest".into(),
             image_digest: Some("sha256:00".into()),
+            runtime: None,
             limits_hit: vec![],
             usage: outcome::Usage {
                 cpu_time: Some(Duration::from_millis(1)),
@@ -339,6 +345,7 @@ mod tests {
             stdout: captured(b"\xfe\xff", 4),
             limits_hit: vec![LimitHit::Memory, LimitHit::Pids, LimitHit::Tmp, LimitHit::Output],
             image_digest: None,
+            runtime: None,
             files: vec![],
             ..example()
         }));

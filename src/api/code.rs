@@ -66,6 +66,10 @@ codes! {
     InvalidImage "invalid_image" BAD_REQUEST,
     /// No language has this name.
     UnknownLanguage "unknown_language" BAD_REQUEST,
+    /// No runtime has this name.
+    UnknownRuntime "unknown_runtime" BAD_REQUEST,
+    /// No template of resources has this name.
+    UnknownResources "unknown_resources" BAD_REQUEST,
     /// More is asked for than the operator or the key allows.
     LimitExceeded "limit_exceeded" BAD_REQUEST,
     /// The script and its files do not fit into the container that is asked for.
@@ -88,6 +92,8 @@ codes! {
     NotFound "not_found" NOT_FOUND,
     /// There is no such execution, or it is somebody else's.
     ExecutionNotFound "execution_not_found" NOT_FOUND,
+    /// There is no such runtime.
+    RuntimeNotFound "runtime_not_found" NOT_FOUND,
     /// No registry has this image, or none may be asked.
     ImageNotFound "image_not_found" NOT_FOUND,
     /// The address does not take this method.
@@ -96,6 +102,12 @@ codes! {
     RequestTimeout "request_timeout" REQUEST_TIMEOUT,
     /// Containers use the image.
     ImageInUse "image_in_use" CONFLICT,
+    /// There is a runtime of this name.
+    RuntimeExists "runtime_exists" CONFLICT,
+    /// The operator's file has a runtime of this name, and only he can change it.
+    RuntimeInFile "runtime_in_file" CONFLICT,
+    /// As many runtimes as may be registered are.
+    TooManyRuntimes "too_many_runtimes" CONFLICT,
     /// The idempotency key was used for another request.
     IdempotencyConflict "idempotency_conflict" CONFLICT,
     /// The execution was cancelled before its script ran.

@@ -17,6 +17,7 @@ use crate::execution::request::{
     Arg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, MAX_ARGS, MAX_FILES,
     MAX_OUTPUTS, Pattern, RelativePath,
 };
+use crate::execution::runtime::Names;
 use crate::registry::{PullPolicy, Reference};
 
 /// What a request says, before it is held against the rules of each field. An absent field is
@@ -37,6 +38,9 @@ pub struct ExecuteRequest {
     #[serde(deserialize_with = "given_bytes")]
     #[schema(schema_with = schema::stdin, required = false)]
     pub stdin: Option<Bytes>,
+    #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::runtime, required = false)]
+    pub runtime: Option<String>,
     #[serde(deserialize_with = "given")]
     #[schema(schema_with = schema::image, required = false)]
     pub image: Option<String>,
@@ -60,6 +64,9 @@ pub struct ExecuteRequest {
     #[serde(deserialize_with = "list::<_, _, MAX_OUTPUTS>")]
     #[schema(schema_with = schema::outputs, required = false)]
     pub outputs: Vec<String>,
+    #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::resources, required = false)]
+    pub resources: Option<String>,
     #[serde(deserialize_with = "given_seconds")]
     #[schema(schema_with = schema::timeout, required = false)]
     pub timeout: Option<Seconds>,
@@ -135,16 +142,21 @@ impl ExecuteRequest {
         read_json(body)
     }
 
-    /// The script, and what is said of it beyond its run.
+    /// The script, what it calls by a name, and what is said of it beyond its run.
     ///
     /// # Errors
     /// 400 with the field that breaks its rule.
-    pub fn valid(mut self) -> Result<(Execution, Beyond), Problem> {
+    pub fn valid(mut self) -> Result<(Execution, Names, Beyond), Problem> {
+        if self.runtime.is_some() && self.image.is_some() {
+            let detail = "give runtime or image, not both: a runtime has an image of its own";
+            return Err(Problem::field(Code::ConflictingFields, "runtime", detail));
+        }
+        let names = Names { runtime: self.runtime.take(), resources: self.resources.take() };
         let beyond = Beyond {
             retry_on_interrupt: self.retry_on_interrupt.take(),
             webhook: self.webhook.take(),
         };
-        Ok((self.try_into()?, beyond))
+        Ok((self.execution()?, names, beyond))
     }
 }
 
@@ -169,7 +181,7 @@ impl PullRequest {
     }
 }
 
-fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
+pub(super) fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
     let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
         .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
@@ -182,11 +194,7 @@ fn not_understood(path: String, error: &serde_json::Error) -> Problem {
     if !error.is_data() {
         return Problem::new(Code::InvalidJson, format!("the body is not JSON: {text}"));
     }
-    // The parser repeats the value it did not expect; that may be a part of a script.
-    let detail = match text.rsplit_once(", expected ") {
-        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
-        _ => text,
-    };
+    let detail = without_value(&text);
     let unknown = detail.starts_with("unknown field");
     let code = if unknown { Code::UnknownField } else { Code::InvalidRequest };
     let problem = Problem::field(code, path, detail);
@@ -194,39 +202,47 @@ fn not_understood(path: String, error: &serde_json::Error) -> Problem {
     Problem { field: problem.field.filter(|path| path != "."), ..problem }
 }
 
-impl TryFrom<ExecuteRequest> for Execution {
-    type Error = Problem;
+/// What a parser says. It repeats a value that it did not expect, which may be a part of a script.
+pub(super) fn without_value(text: &str) -> String {
+    match text.rsplit_once(", expected ") {
+        Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
+        _ => text.to_owned(),
+    }
+}
 
-    fn try_from(request: ExecuteRequest) -> Result<Self, Problem> {
-        let script = either("script", request.script, request.script_base64)?.ok_or_else(|| {
+impl ExecuteRequest {
+    fn execution(self) -> Result<Execution, Problem> {
+        let script = either("script", self.script, self.script_base64)?.ok_or_else(|| {
             Problem::field(Code::MissingField, "script", "there is no script to run")
         })?;
         let limits = AskedLimits {
-            timeout: request.timeout.map(|s| s.0),
-            memory: request.memory_limit.map(|s| s.0),
-            cpu_millis: request.cpu_limit.map(|s| s.0),
-            pids: request.pids_limit,
-            tmp: request.tmp_size.map(|s| s.0),
-            output: request.output_limit.map(|s| s.0),
+            timeout: self.timeout.map(|s| s.0),
+            memory: self.memory_limit.map(|s| s.0),
+            cpu_millis: self.cpu_limit.map(|s| s.0),
+            pids: self.pids_limit,
+            tmp: self.tmp_size.map(|s| s.0),
+            output: self.output_limit.map(|s| s.0),
         };
-        Ok(Self {
+        Ok(Execution {
             id: Uuid::now_v7(),
             script,
-            stdin: request.stdin,
-            pull_policy: request.pull_policy.map(pull_policy).transpose()?,
-            image: request.image.map(image).transpose()?,
-            language: request.language.map(language).transpose()?,
-            args: each("args", request.args, Arg::try_from)?,
-            env: env(request.env)?,
-            forward_env: request.forward_env.unwrap_or(true),
-            files: files(request.files)?,
-            outputs: each("outputs", request.outputs, Pattern::try_from)?,
+            stdin: self.stdin,
+            pull_policy: self.pull_policy.map(pull_policy).transpose()?,
+            image: self.image.map(image).transpose()?,
+            language: self.language.map(language).transpose()?,
+            args: each("args", self.args, Arg::try_from)?,
+            env: env(self.env)?,
+            forward_env: self.forward_env.unwrap_or(true),
+            files: files(self.files)?,
+            outputs: each("outputs", self.outputs, Pattern::try_from)?,
             limits,
+            runtime: None,
+            resources: None,
         })
     }
 }
 
-fn image(text: String) -> Result<Reference, Problem> {
+pub(super) fn image(text: String) -> Result<Reference, Problem> {
     text.parse::<Reference>()
         .map_err(|e| Problem::field(Code::InvalidImage, "image", e.to_string()))
 }
@@ -235,12 +251,12 @@ fn pull_policy(text: String) -> Result<PullPolicy, Problem> {
     text.parse::<PullPolicy>().map_err(|e| invalid("pull_policy", e))
 }
 
-fn language(text: String) -> Result<Language, Problem> {
+pub(super) fn language(text: String) -> Result<Language, Problem> {
     Language::find(&text)
         .map_err(|e| Problem::field(Code::UnknownLanguage, "language", e.to_string()))
 }
 
-fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
+pub(super) fn env(Pairs(pairs): Pairs) -> Result<Vec<(EnvName, EnvValue)>, Problem> {
     let mut env = Vec::with_capacity(pairs.len());
     for (name, value) in pairs {
         let path = format!("env.{name}");
@@ -285,7 +301,7 @@ fn each<T>(
     checked.map(|(i, text)| valid(text).map_err(|e| invalid(format!("{field}[{i}]"), e))).collect()
 }
 
-fn invalid(field: impl Into<String>, rule: impl ToString) -> Problem {
+pub(super) fn invalid(field: impl Into<String>, rule: impl ToString) -> Problem {
     Problem::field(Code::InvalidRequest, field, rule.to_string())
 }
 

@@ -24,6 +24,7 @@ use crate::execution::admission::{BusyCode, Caller};
 use crate::execution::live::Live;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
+use crate::execution::runtime::Names;
 use crate::execution::store::kept::AskedBy;
 use crate::telemetry::{Trace, said};
 
@@ -39,7 +40,8 @@ pub(super) async fn execute(
     if asks.is_keyed() {
         return executions::execute(&request, asks, door, inside).await;
     }
-    let execution = asks.into_execution();
+    let (execution, names) = asks.into_execution();
+    let execution = door.executor.catalogue().resolve(&names, execution)?;
     let caller = access::caller(&request);
     let request_id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
@@ -110,7 +112,7 @@ pub(super) async fn asked(
     request: &HttpRequest,
     payload: web::Payload,
     max_body: usize,
-) -> Result<(Execution, Beyond), Problem> {
+) -> Result<(Execution, Names, Beyond), Problem> {
     let encoding = Encoding::of(request)?;
     let body = body::read(request, payload, max_body).await?;
     match encoding {

@@ -21,7 +21,9 @@ mod openapi;
 mod problem;
 mod record;
 mod request_id;
+pub(crate) mod runtimes;
 mod system;
+mod watch;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
@@ -42,12 +44,14 @@ pub use measure::measure;
 pub use problem::Problem;
 pub use request_id::{RequestId, middleware};
 pub use system::{Canary, Readiness};
+pub(crate) use watch::watch;
 
 use access::Access;
 
 use crate::config::Naming;
 use crate::execution::Executor;
 use crate::execution::background::Executions;
+use crate::execution::runtime::Runtimes;
 use crate::telemetry::said;
 
 /// What the handlers share.
@@ -56,6 +60,7 @@ pub struct Door {
     pub access: Arc<Access>,
     pub executor: Arc<Executor>,
     pub executions: Arc<Executions>,
+    pub runtimes: Arc<Runtimes>,
     pub readiness: Readiness,
     /// What the names of images in addresses mean.
     pub naming: Naming,
@@ -122,6 +127,16 @@ pub fn routes(config: &mut web::ServiceConfig) {
             })),
         )
         .service(image("/images/{reference:.+}"))
+        .service(
+            web::resource("/runtimes")
+                .route(web::post().to(async |request, payload, door| {
+                    guarded(runtimes::register(request, payload, door)).await
+                }))
+                .route(web::get().to(runtimes::list))
+                .route(web::head().to(runtimes::list))
+                .default_service(web::to(list_or_post)),
+        )
+        .service(runtime("/runtimes/{name}"))
         .service(get("/health", system::health))
         .service(get("/ready", system::ready))
         .service(get("/metrics", system::metrics))
@@ -161,7 +176,18 @@ fn execution(path: &str) -> Resource {
         .route(web::get().to(describe))
         .route(web::head().to(describe))
         .route(web::delete().to(cancel))
-        .default_service(web::to(execution_only))
+        .default_service(web::to(get_or_delete))
+}
+
+/// What any runtime's address knows.
+fn runtime(path: &str) -> Resource {
+    let describe = async |request, door| guarded(runtimes::describe(request, door)).await;
+    let remove = async |request, door| guarded(runtimes::remove(request, door)).await;
+    web::resource(path)
+        .route(web::get().to(describe))
+        .route(web::head().to(describe))
+        .route(web::delete().to(remove))
+        .default_service(web::to(get_or_delete))
 }
 
 async fn guarded_executions(
@@ -195,7 +221,7 @@ async fn list_or_post(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD, POST"))
 }
 
-async fn execution_only(request: HttpRequest) -> Result<HttpResponse, Problem> {
+async fn get_or_delete(request: HttpRequest) -> Result<HttpResponse, Problem> {
     Err(Problem::method_not_allowed(request.method(), "GET, HEAD, DELETE"))
 }
 
@@ -220,12 +246,13 @@ async fn nowhere() -> Result<HttpResponse, Problem> {
 pub(crate) async fn reading(
     headers: &actix_web::http::header::HeaderMap,
     body: bytes::Bytes,
-) -> Result<crate::execution::request::Execution, Problem> {
+) -> Result<(crate::execution::request::Execution, crate::execution::runtime::Names), Problem> {
     let content_type = headers.get(actix_web::http::header::CONTENT_TYPE);
     match content_type.is_some_and(|value| value.as_bytes().starts_with(b"multipart/")) {
-        true => multipart::read(headers, body).await?.try_into(),
-        false => dto::ExecuteRequest::from_json(&body)?.try_into(),
+        true => multipart::read(headers, body).await?.valid(),
+        false => dto::ExecuteRequest::from_json(&body)?.valid(),
     }
+    .map(|(execution, names, _)| (execution, names))
 }
 
 #[cfg(test)]

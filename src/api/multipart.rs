@@ -76,6 +76,8 @@ fn put(
             let script = script.map_err(|rule| Problem::field(Code::InvalidRequest, name, rule))?;
             once(name, &mut request.script_base64, script)
         }
+        "runtime" => once(name, &mut request.runtime, text(name, content)?),
+        "resources" => once(name, &mut request.resources, text(name, content)?),
         "image" => once(name, &mut request.image, text(name, content)?),
         "pull_policy" => once(name, &mut request.pull_policy, text(name, content)?),
         "language" => once(name, &mut request.language, text(name, content)?),

@@ -29,10 +29,11 @@ const ABOUT: &str = "Runs a stranger's script in a container that was made for i
     is 404 `not_found`, a method that is not described 405 `method_not_allowed`.";
 
 /// What the operations are about.
-const TAGS: [(&str, &str); 4] = [
+const TAGS: [(&str, &str); 5] = [
     ("execute", "One script in, one answer out."),
     ("executions", "Scripts that run in the background."),
     ("images", "What scripts run in."),
+    ("runtimes", "Images with what scripts in them need, under a name."),
     ("service", "The service itself."),
 ];
 

@@ -257,6 +257,8 @@ impl From<Rejection> for Problem {
             RejectionCode::LimitExceeded => Code::LimitExceeded,
             RejectionCode::PayloadTooLarge => Code::PayloadTooLarge,
             RejectionCode::FilesRefused => Code::FilesRefused,
+            RejectionCode::UnknownRuntime => Code::UnknownRuntime,
+            RejectionCode::UnknownResources => Code::UnknownResources,
         };
         Self::field(code, field, detail)
     }

@@ -56,6 +56,7 @@ impl Watched {
                 Who::Service | Who::Address(_) => None,
             },
             image: execution.image.as_ref().unwrap_or(executor.base_image()).to_string(),
+            runtime: execution.runtime.as_ref().map(|runtime| runtime.name.to_string()),
             language: execution.language.map(|language| language.name),
             limits: executor.limits(execution, caller).ok(),
             script: bytes(execution.script.len()),
@@ -114,6 +115,7 @@ pub struct Line {
     trace: Trace,
     key: Option<Arc<str>>,
     image: String,
+    runtime: Option<String>,
     language: Option<&'static str>,
     /// `None` where the request asks for more than it may.
     limits: Option<Limits>,
@@ -155,6 +157,7 @@ macro_rules! fields {
             key = $line.key.as_deref().map(clean).as_deref(),
             image = clean(&$line.image).as_str(),
             digest = $ended.and_then(|ended| ended.digest.as_deref()),
+            runtime = $line.runtime.as_deref(),
             language = $line.language,
             timeout = $line.limits.map(|limits| limits.timeout.as_secs_f64()),
             memory_limit = $line.limits.map(|limits| limits.memory),

@@ -20,6 +20,7 @@ use crate::engine::{Container, ContainerSpec, Engine, EngineError, EngineName};
 use crate::execution::Executor;
 use crate::execution::admission::AdmissionOptions;
 use crate::execution::background::{BackgroundOptions, Executions};
+use crate::execution::runtime::Runtimes;
 use crate::execution::store::{FileStore, Place, StoreOptions};
 use crate::execution::testing::CEILINGS;
 use crate::pool::Pool;
@@ -138,9 +139,11 @@ pub(crate) fn executions(executor: &Arc<Executor>) -> Arc<Executions> {
 /// A door to such an engine, with a body of at most 4 KiB.
 pub(crate) fn door(engine: Arc<Stage>) -> Door {
     let executor = executor(engine);
+    let executions = executions(&executor);
     Door {
+        runtimes: Runtimes::empty(Arc::clone(&executor), Arc::clone(executions.keeper())),
         access: Arc::new(Access::open(&AccessOptions::default()).expect("no keys")),
-        executions: executions(&executor),
+        executions,
         executor,
         readiness: Readiness {
             engine: "native".into(),

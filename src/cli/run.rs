@@ -22,13 +22,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Settings;
 use crate::execution::request::Execution;
+use crate::execution::runtime::{Catalogue, Names};
 use crate::execution::transcript::Stream;
 use crate::startup::Once;
 use crate::telemetry;
 use ending::Ending;
 use folder::Folder;
 use order::Surroundings;
-pub(super) use order::{command, own_limits};
+pub(super) use order::{command, own};
 use output::Output;
 use server::Server;
 use stops::Stops;
@@ -61,10 +62,10 @@ impl From<io::Error> for Stopped {
     }
 }
 
-/// Does what the arguments say. `limits` are those of them that are settings elsewhere.
+/// Does what the arguments say. `own` are those of them that are settings elsewhere.
 pub(super) fn run(
     settings: &Settings,
-    limits: &BTreeMap<&'static str, String>,
+    own: &BTreeMap<&'static str, String>,
     matches: &ArgMatches,
 ) -> ExitCode {
     // The script's output is what is to be seen.
@@ -72,7 +73,7 @@ pub(super) fn run(
     let wanted = level > tracing::Level::INFO;
     let level = if wanted { level } else { level.min(tracing::Level::WARN) };
     telemetry::start(level, settings.log_format);
-    let (code, why) = match carry_out(settings, limits, matches) {
+    let (code, why) = match carry_out(settings, own, matches) {
         Ok(code) => (code, None),
         Err(Stopped::Usage(why)) => (2, Some(why)),
         Err(Stopped::Failed(why)) => (FAILED, Some(why)),
@@ -94,7 +95,7 @@ fn say(sentence: &str) {
 
 fn carry_out(
     settings: &Settings,
-    limits: &BTreeMap<&'static str, String>,
+    own: &BTreeMap<&'static str, String>,
     matches: &ArgMatches,
 ) -> Result<u8, Stopped> {
     let text = |name: &str| matches.get_one::<String>(name).map(String::as_str);
@@ -107,14 +108,20 @@ fn carry_out(
         stdin: &mut stdin().lock(),
         most: settings.ceilings.max.memory,
     };
-    let execution = order::execution(matches, limits, around).map_err(Stopped::Usage)?;
+    let mut execution = order::execution(matches, own, around).map_err(Stopped::Usage)?;
+    let names = order::names(matches, own);
     let json = matches.get_flag("json");
     let folder = (!execution.outputs.is_empty() && !json)
         .then(|| Folder::open(text("output-dir").unwrap_or(".")));
     let folder = folder.transpose().map_err(Stopped::Usage)?;
     let place = match server {
-        Some(server) => Place::There(server),
-        None => Place::Here(Box::new(Once::begin(settings, &execution).map_err(Stopped::Failed)?)),
+        Some(server) => Place::There(server, names),
+        None => {
+            let resolved = catalogue(settings).resolve(&names, execution);
+            execution =
+                resolved.map_err(|e| Stopped::Usage(format!("--{}: {}", e.field, e.detail)))?;
+            Place::Here(Box::new(Once::begin(settings, &execution).map_err(Stopped::Failed)?))
+        }
     };
     folder.iter().try_for_each(Folder::can_be_written).map_err(Stopped::Usage)?;
 
@@ -130,10 +137,18 @@ fn carry_out(
     Ok(if json { ending.exit_code() } else { conclude(&ending, folder.as_ref(), patterns) })
 }
 
+/// What can be named where there is no service.
+fn catalogue(settings: &Settings) -> Catalogue {
+    let catalogue = Catalogue::default();
+    catalogue.offer(settings.runtimes.offered.clone());
+    catalogue
+}
+
 /// Where the script runs.
 enum Place {
     Here(Box<Once>),
-    There(Server),
+    /// With what it calls by a name there.
+    There(Server, Names),
 }
 
 /// Runs the script to its end, or until a signal says otherwise; the answer's document.
@@ -147,8 +162,8 @@ async fn follow(place: Place, execution: Execution, json: bool) -> Result<Vec<u8
         let document = match place {
             Place::Here(once) => local::run(*once, execution, printed, &cancel).await,
             // Without its connection the service ends the script.
-            Place::There(server) => {
-                let run = remote::run(&server, &execution, printed);
+            Place::There(server, names) => {
+                let run = remote::run(&server, &execution, &names, printed);
                 let cancelled = || Err(Stopped::Failed("cancelled".into()));
                 cancel.run_until_cancelled(run).await.unwrap_or_else(cancelled)
             }

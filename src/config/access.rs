@@ -77,12 +77,13 @@ pub(crate) fn address_to_ask(
 }
 
 /// The keys themselves are read by the user that serves HTTP, not here.
-pub(super) fn access(values: &Values) -> Result<AccessOptions, SettingsError> {
+pub(super) fn access(values: &Values, address: SocketAddr) -> Result<AccessOptions, SettingsError> {
     Ok(AccessOptions {
         keys_file: values.text("api_keys_file").map(PathBuf::from),
         rate: values.get("rate_limit", parsed)?,
         proxies: values.get("trusted_proxies", parsed)?.unwrap_or_default(),
         origins: values.get("cors_origins", parsed)?,
+        beyond_loopback: !address.ip().is_loopback(),
     })
 }
 

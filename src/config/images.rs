@@ -50,7 +50,7 @@ impl ImageSettings {
 
 /// What a name without a registry means: one at `CUSTOM_IMAGE_REGISTRY`, where there is that. No
 /// other rule is asked.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Naming(pub Option<RegistryPrefix>);
 
 impl Naming {
@@ -99,11 +99,11 @@ fn without_credentials(text: &str) -> Option<String> {
     text.contains('@').then(|| text.split(',').find_map(entry)).flatten()
 }
 
-/// Reads them. The images that wait ahead are named as requests name theirs, so that
+/// Reads them. `operators` are images that he names elsewhere. Those that wait ahead are named as requests name theirs, so that
 /// `CUSTOM_IMAGE_REGISTRY` counts for them too.
-pub(super) fn images(
+pub(super) fn images<'a>(
     values: &Values,
-    base: Option<&Reference>,
+    operators: impl Iterator<Item = &'a Reference>,
     floors: &mut [Floor],
 ) -> Result<ImageSettings, SettingsError> {
     let policy = Policy {
@@ -141,11 +141,16 @@ pub(super) fn images(
         let whole = naming.whole(&floor.image);
         floor.image = whole.map_err(|e| values.refused("custom_pools", &e.to_string()))?;
     }
-    let named = base.into_iter().chain(floors.iter().map(|floor| &floor.image));
-    images.policy.named = named.cloned().collect();
+    let named = operators.cloned().chain(floors.iter().map(|floor| floor.image.clone()));
+    images.policy.named = named.collect();
     let known: BTreeSet<_> = images.policy.known_registries().map(str::to_owned).collect();
     images.private = known.into_iter().collect();
     Ok(images)
+}
+
+/// How images are named here.
+pub(super) fn naming(values: &Values) -> Result<Naming, SettingsError> {
+    values.get("custom_image_registry", parsed).map(Naming)
 }
 
 /// Gives the folders that depend on who runs this their defaults.

@@ -130,6 +130,7 @@ pub const KEYS: &[Key] = &[
     key("idle_timeout", Some("60"), "SECONDS", "For which a connection is kept without a request"),
     key("pool_size", Some("5"), "COUNT", "Containers of BASE_IMAGE that wait ahead; 0 for none"),
     key("custom_pools", None, "IMAGE=COUNT,…", "Containers of other images that wait ahead"),
+    key("runtimes_file", None, "FILE", "Runtimes that requests may name, and templates of limits"),
     key("max_concurrent", None, "COUNT", "Executions at once; from cores, memory and pid_max"),
     key("queue_limit", Some("64"), "COUNT", "Requests that may wait for their turn"),
     key("queue_timeout", Some("10"), "SECONDS", "How long a request may wait for its turn"),

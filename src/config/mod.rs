@@ -11,6 +11,7 @@ mod keys;
 mod layers;
 mod machine;
 mod pools;
+mod runtimes;
 mod values;
 
 use std::net::SocketAddr;
@@ -26,6 +27,7 @@ pub use keys::{KEYS, Key};
 pub use layers::Flags;
 pub use machine::Machine;
 pub use pools::Pools;
+pub use runtimes::RuntimeSettings;
 
 use crate::api::access::AccessOptions;
 use crate::engine::native::Unenforced;
@@ -58,6 +60,7 @@ pub struct Settings {
     pub admission: AdmissionOptions,
     pub executions: ExecutionSettings,
     pub forward: ForwardSettings,
+    pub runtimes: RuntimeSettings,
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
@@ -107,7 +110,9 @@ impl Settings {
         images::default_folders(&mut values, machine, &variable);
         values.default_to("max_cpu_limit", machine.cores.to_string());
         let ceilings = ceilings(&values)?;
-        let mut pools = pools::pools(&values, &ceilings, machine)?;
+        let naming = images::naming(&values)?;
+        let runtimes = runtimes::runtimes(&values, ceilings, naming)?;
+        let mut pools = pools::pools(&values, &ceilings, machine, runtimes.waiting())?;
         let admission = admission(&values, &ceilings, &pools, machine)?;
         // What runs has the first right to process ids.
         if let Some(budget) = &mut pools.budget {
@@ -115,12 +120,16 @@ impl Settings {
                 (admission.max_concurrent as u64).saturating_mul(ceilings.max.pids.into());
             budget.pids = budget.pids.saturating_sub(running);
         }
+        pools.measure(&ceilings);
         let base_image: Option<Reference> =
             values.get("base_image", |text| text.parse().map_err(|e| format!("{e}")))?;
-        let images = images::images(&values, base_image.as_ref(), &mut pools.custom)?;
+        let offered = runtimes.offered.runtimes.iter().map(|runtime| &runtime.image);
+        let named = base_image.iter().chain(offered);
+        let images = images::images(&values, named, &mut pools.custom)?;
+        let address = access::address(&values)?;
         Ok(Self {
-            address: access::address(&values)?,
-            access: access::access(&values)?,
+            address,
+            access: access::access(&values, address)?,
             engine: values.need("engine", engine)?,
             docker_host: values.text("docker_host"),
             runtime: values.get("runtime", runtime)?,
@@ -128,6 +137,7 @@ impl Settings {
             user: values.get("user_name", user)?,
             base_image,
             images,
+            runtimes,
             pools,
             admission,
             executions: executions::executions(&values)?,

@@ -2,7 +2,8 @@
 
 use super::{Machine, SettingsError, count, values::Values};
 use crate::execution::limits::Ceilings;
-use crate::pool::{Budget, Floor};
+use crate::execution::runtime::Room;
+use crate::pool::{Budget, FIRST_GUESS, Floor};
 
 /// Containers made ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -11,15 +12,38 @@ pub struct Pools {
     pub size: usize,
     /// Of other images.
     pub custom: Vec<Floor>,
+    /// Of all runtimes in the operator's file.
+    pub runtimes: usize,
+    /// For how many there is room, with those of runtimes to come.
+    pub room: Room,
     /// The most that may wait, whatever the demand; `None` where nothing is made ahead.
     pub budget: Option<Budget>,
 }
 
 impl Pools {
+    /// Nothing waits.
+    #[must_use]
+    pub fn none() -> Self {
+        Self { size: 0, custom: Vec::new(), runtimes: 0, room: Room::default(), budget: None }
+    }
+
     /// How many wait at all times.
     pub(super) fn floor(&self) -> u64 {
+        self.others().saturating_add(self.runtimes) as u64
+    }
+
+    fn others(&self) -> usize {
         let custom = self.custom.iter().map(|floor| floor.count);
-        custom.fold(self.size, usize::saturating_add) as u64
+        custom.fold(self.size, usize::saturating_add)
+    }
+
+    /// Sees for how many there is room, as far as memory and process ids go; what is asked for at
+    /// the start has it.
+    pub(super) fn measure(&mut self, ceilings: &Ceilings) {
+        let Some(Budget { memory, pids }) = self.budget else { return };
+        let most = (pids / u64::from(ceilings.default.pids.max(1))).min(memory / FIRST_GUESS);
+        let most = usize::try_from(most.max(self.floor())).unwrap_or(usize::MAX);
+        self.room = Room { most, others: self.others() };
     }
 }
 
@@ -28,16 +52,21 @@ pub(super) fn pools(
     values: &Values,
     ceilings: &Ceilings,
     machine: &Machine,
+    runtimes: usize,
 ) -> Result<Pools, SettingsError> {
     let size: usize = values
         .need("pool_size", |text| text.parse().map_err(|_| "write a whole number".to_owned()))?;
     let custom = values.get("custom_pools", custom)?.unwrap_or_default();
-    let mut pools = Pools { size, custom, budget: None };
+    let mut pools = Pools { size, custom, runtimes, ..Pools::none() };
     let each = u64::from(ceilings.default.pids.max(1));
     // One script at least must be able to run beside them.
     let most = (machine.pid_max / 2).saturating_sub(ceilings.max.pids.into()) / each;
     if pools.floor() > most {
-        let name = if pools.size as u64 > most { "pool_size" } else { "custom_pools" };
+        let name = match () {
+            () if pools.size as u64 > most => "pool_size",
+            () if pools.others() as u64 > most => "custom_pools",
+            () => "runtimes_file",
+        };
         let rule = format!(
             "with PIDS_LIMIT {each} at most {most} containers can wait in all, and {} are asked \
              for; write less, or raise /proc/sys/kernel/pid_max from {}",

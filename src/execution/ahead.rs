@@ -27,10 +27,18 @@ pub(super) fn need(
     Ok(Need { spec: spec(image, limits), recipe })
 }
 
-/// What is made ahead of an image that nobody has asked for yet: for scripts that name no language.
-pub(super) fn floor_recipe(image: Image, usual: &Limits, forwards: bool) -> Recipe {
+/// What is made ahead of an image that nobody has asked for yet: for scripts in this language, and
+/// nothing but a guest where there is none of which an interpreter can wait, or where scripts get
+/// variables that it would not have.
+pub(super) fn floor_recipe(
+    image: Image,
+    language: Option<Language>,
+    usual: &Limits,
+    forwards: bool,
+) -> Recipe {
+    let language = language.filter(|language| language.ahead.is_some() && !forwards);
     // An image whose environment is too large is refused when it is asked for.
-    let ahead = if forwards { None } else { ahead(FALLBACK, &image).ok() };
+    let ahead = language.and_then(|language| ahead(language, &image).ok());
     Recipe { spec: spec(image, usual), ahead }
 }
 
@@ -135,9 +143,9 @@ mod tests {
         let ahead = need.recipe.ahead.as_ref().unwrap();
         assert_eq!(ahead.order.entry, b"script.sh");
         assert!(ahead.order.env.contains(&b"A=b".to_vec()));
-        assert_eq!(need.recipe, floor_recipe(image.clone(), &usual, false));
+        assert_eq!(need.recipe, floor_recipe(image.clone(), Some(FALLBACK), &usual, false));
         let need = super::need(&execution("echo"), true, image.clone(), &limits, &usual).unwrap();
         assert_eq!(need.recipe.ahead, None);
-        assert_eq!(need.recipe, floor_recipe(image, &usual, true));
+        assert_eq!(need.recipe, floor_recipe(image, Some(FALLBACK), &usual, true));
     }
 }

@@ -8,7 +8,7 @@ use super::admission::{BusyCode, Caller, Lane, Permit};
 use super::observer::Observer;
 use super::request::Execution;
 use super::{Executor, Failure, unless};
-use crate::registry::{Image, ImageError};
+use crate::registry::{ChosenBy, Image, ImageError};
 use crate::telemetry::metrics::Phase;
 
 /// When somebody who finds too many pulls going on may come back.
@@ -67,7 +67,10 @@ impl Executor {
     /// `None` where a registry has to be asked.
     async fn image_here(&self, execution: &Execution) -> Result<Option<Image>, ImageError> {
         match &execution.image {
-            Some(reference) => self.registry().here(reference, execution.pull_policy).await,
+            Some(reference) => {
+                let by = chosen_by(execution);
+                self.registry().here(reference, by, execution.pull_policy).await
+            }
             None => self.registry().named_here(&self.base_image).await,
         }
     }
@@ -75,8 +78,16 @@ impl Executor {
     /// The same, pulled where it has to be.
     async fn image(&self, execution: &Execution) -> Result<Image, ImageError> {
         match &execution.image {
-            Some(reference) => self.registry().requested(reference, execution.pull_policy).await,
+            Some(reference) => {
+                let by = chosen_by(execution);
+                self.registry().requested(reference, by, execution.pull_policy).await
+            }
             None => self.registry().named(&self.base_image).await,
         }
     }
+}
+
+/// Whose choice the image of an execution is.
+fn chosen_by(execution: &Execution) -> ChosenBy {
+    execution.runtime.as_ref().map_or(ChosenBy::Request, |runtime| runtime.chosen_by)
 }

@@ -48,6 +48,12 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
+    /// The same with other defaults, where `usual` names them.
+    #[must_use]
+    pub fn with_default(&self, usual: &AskedLimits) -> Self {
+        Self { default: self.default.replaced(usual), ..*self }
+    }
+
     /// The limits for one request: what it asks for, or the default. Nothing is clamped. Defaults
     /// are held as well, so `hold(&AskedLimits::default())` tells whether the settings agree.
     ///
@@ -79,14 +85,7 @@ impl Ceilings {
         let pids = |limits: &Limits| limits.pids;
         let tmp = |limits: &Limits| Size(limits.tmp);
         let output = |limits: &Limits| Size(limits.output);
-        let wanted = Limits {
-            timeout: asked.timeout.unwrap_or(default.timeout),
-            memory: asked.memory.unwrap_or(default.memory),
-            cpu_millis: asked.cpu_millis.unwrap_or(default.cpu_millis),
-            pids: asked.pids.unwrap_or(default.pids),
-            tmp: asked.tmp.unwrap_or(default.tmp),
-            output: asked.output.unwrap_or(default.output),
-        };
+        let wanted = default.replaced(asked);
         within("timeout", time, &wanted, max, whose)?;
         within("memory_limit", memory, &wanted, max, whose)?;
         within("cpu_limit", cpu, &wanted, max, whose)?;
@@ -132,6 +131,18 @@ fn within<T: PartialOrd + Display>(
 }
 
 impl Limits {
+    /// Each limit, or what `by` names in its place.
+    fn replaced(&self, by: &AskedLimits) -> Self {
+        Self {
+            timeout: by.timeout.unwrap_or(self.timeout),
+            memory: by.memory.unwrap_or(self.memory),
+            cpu_millis: by.cpu_millis.unwrap_or(self.cpu_millis),
+            pids: by.pids.unwrap_or(self.pids),
+            tmp: by.tmp.unwrap_or(self.tmp),
+            output: by.output.unwrap_or(self.output),
+        }
+    }
+
     /// Each limit, lowered where `most` names less.
     fn at_most(&self, most: &AskedLimits) -> Self {
         Self {

@@ -14,6 +14,7 @@ pub mod outcome;
 pub mod output;
 pub mod quantity;
 pub mod request;
+pub mod runtime;
 pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,21 +25,23 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
 use crate::engine::{Engine, EngineError, Job, RunEnd, RunError};
-use crate::pool::{Floor, Need, Pool, Taken};
+use crate::pool::{Floor, Need, Pool, Recipe, Taken};
 use crate::registry::{Image, ImageError, ImageErrorKind, Reference, Registry, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions, BusyCode, Caller};
 use arrival::Arrived;
 use forward::Forward;
+use language::{FALLBACK, Language};
 use limits::{Ceilings, Limits};
 use observer::Observer;
 use outcome::{Outcome, Timings};
 use output::Output;
 use request::Execution;
+use runtime::{Catalogue, Runtime};
 
 /// In how many containers a job is tried at the most, as long as nothing of its script was heard.
 const TRIES: u32 = 3;
@@ -51,6 +54,7 @@ pub struct Executor {
     admission: Admission,
     /// Places for requests whose image is being pulled.
     pulling: Semaphore,
+    catalogue: Catalogue,
     metrics: Arc<Metrics>,
     forward: Arc<Forward>,
 }
@@ -118,6 +122,10 @@ pub enum RejectionCode {
     PayloadTooLarge,
     /// A file could not be written into the container.
     FilesRefused,
+    /// No runtime has this name.
+    UnknownRuntime,
+    /// No template has this name.
+    UnknownResources,
 }
 
 impl Executor {
@@ -131,8 +139,8 @@ impl Executor {
     ) -> Self {
         let pulling = Semaphore::new(admission.max_concurrent + admission.queue_limit);
         let admission = Admission::new(admission);
-        let forward = Arc::default();
-        Self { pool, base_image, ceilings, admission, pulling, metrics, forward }
+        let (catalogue, forward) = (Catalogue::default(), Arc::default());
+        Self { pool, base_image, ceilings, admission, pulling, catalogue, metrics, forward }
     }
 
     /// The same with variables of the service's own for its scripts.
@@ -159,16 +167,47 @@ impl Executor {
         &self.pool
     }
 
+    /// What requests can call by a name.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The operator's defaults, and the most that he allows.
+    #[must_use]
+    pub fn ceilings(&self) -> &Ceilings {
+        &self.ceilings
+    }
+
     /// Keeps containers of these images waiting from now on, for scripts that name no language.
     pub fn keep(&self, floors: impl IntoIterator<Item = Floor>) {
         let usual = self.ceilings.default;
         for floor in floors {
-            let forward = Arc::clone(&self.forward);
-            let recipe = move |image: Image| {
-                let forwards = !forward.to(&image.reference).is_empty();
-                ahead::floor_recipe(image, &usual, forwards)
-            };
-            self.pool.keep(floor, recipe);
+            let recipe = self.floor_recipe(Some(FALLBACK), usual);
+            self.pool.keep(floor, recipe).disarm();
+        }
+    }
+
+    /// Keeps as many containers waiting for a runtime as it says, in the image that it leads to,
+    /// until the guard is dropped.
+    pub fn keep_for(&self, runtime: &Runtime, image: Reference) -> DropGuard {
+        let usual = self.ceilings.with_default(&runtime.limits).default;
+        // What is started without the runtime's variables would not fit.
+        let language = runtime.env.is_empty().then(|| runtime.language.unwrap_or(FALLBACK));
+        let floor = Floor { image, count: runtime.pool };
+        self.pool.keep(floor, self.floor_recipe(language, usual))
+    }
+
+    /// What waits of an image: no interpreter where scripts get variables that it would not have.
+    fn floor_recipe(
+        &self,
+        language: Option<Language>,
+        usual: Limits,
+    ) -> impl Fn(Image) -> Recipe + use<> {
+        let forward = Arc::clone(&self.forward);
+        move |image| {
+            let forwards = !forward.to(&image.reference).is_empty();
+            ahead::floor_recipe(image, language, &usual, forwards)
         }
     }
 
@@ -212,7 +251,21 @@ impl Executor {
     /// # Errors
     /// [`Rejection`] with the limit that it may not ask for.
     pub fn limits(&self, execution: &Execution, caller: &Caller) -> Result<Limits, Rejection> {
-        self.ceilings.hold_for(&execution.limits, caller)
+        let ceilings = self.ceilings_of(execution);
+        let own = ceilings.hold_for(&execution.limits, caller)?;
+        let Some(template) = &execution.resources else { return Ok(own) };
+        let asked = execution.limits.or(&template.limits);
+        // The request's own fields are within their ceilings, so this is the template's.
+        ceilings.hold_for(&asked, caller).map_err(|Rejection { code, field, detail }| {
+            let detail = format!("{field} of {}: {detail}", template.name);
+            Rejection { code, field: "resources", detail }
+        })
+    }
+
+    /// A runtime's limits stand in for the operator's defaults.
+    fn ceilings_of(&self, execution: &Execution) -> Ceilings {
+        let runtime = execution.runtime.as_ref();
+        runtime.map_or(self.ceilings, |runtime| self.ceilings.with_default(&runtime.limits))
     }
 
     /// Runs one script in a container of its own, when it is its caller's turn; `observer` is told
@@ -237,7 +290,8 @@ impl Executor {
         };
         let job = job::compose(&execution, forwarded, &image, &limits)?;
         let forwards = !forwarded.is_empty();
-        let need = ahead::need(&execution, forwards, image, &limits, &self.ceilings.default)?;
+        let usual = self.ceilings_of(&execution).default;
+        let need = ahead::need(&execution, forwards, image, &limits, &usual)?;
         let Ran { prepared, running, end, output } = self
             .run_job(job, &need, Output::new(limits.output, observer), cancel)
             .await?
@@ -254,7 +308,10 @@ impl Executor {
         self.metrics.phase(Phase::Ran, timings.ran);
         let image = &need.spec.image;
         let output = (output.stdout, output.stderr);
-        let outcome = Outcome::conclude(execution.id, image, &limits, end, output, timings);
+        let outcome = Outcome {
+            runtime: execution.runtime.map(|runtime| runtime.name.to_string()),
+            ..Outcome::conclude(execution.id, image, &limits, end, output, timings)
+        };
         running.ended(outcome.status);
         self.metrics.output(outcome.stdout.total, outcome.stderr.total);
         Ok(outcome)

@@ -54,6 +54,8 @@ pub struct Outcome {
     pub image: String,
     /// `None` for the image `host`.
     pub image_digest: Option<String>,
+    /// The runtime that the request has named.
+    pub runtime: Option<String>,
     pub limits_hit: Vec<LimitHit>,
     pub usage: Usage,
     pub timings: Timings,
@@ -122,6 +124,7 @@ impl Outcome {
             execution_time: end.wall,
             image: image.reference.to_string(),
             image_digest: image.digest.clone(),
+            runtime: None,
             limits_hit: hits.into_iter().filter_map(|(limit, hit)| hit.then_some(limit)).collect(),
             usage: Usage {
                 cpu_time: end.usage.cpu_ns.map(Duration::from_nanos),

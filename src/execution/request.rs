@@ -7,6 +7,8 @@ use bytes::Bytes;
 use uuid::Uuid;
 
 use super::language::{Language, how_to_run};
+use super::limits::Limits;
+use super::runtime::{InRuntime, Template};
 use super::text;
 use super::{Rejection, RejectionCode};
 use crate::registry::{PullPolicy, Reference, quoted};
@@ -47,6 +49,10 @@ pub struct Execution {
     pub files: Vec<InputFile>,
     pub outputs: Vec<Pattern>,
     pub limits: AskedLimits,
+    /// The runtime that the request has named.
+    pub runtime: Option<InRuntime>,
+    /// The template that it has named.
+    pub resources: Option<Template>,
 }
 
 /// A file to put beneath the working directory.
@@ -72,7 +78,44 @@ pub struct AskedLimits {
     pub output: Option<u64>,
 }
 
+impl From<Limits> for AskedLimits {
+    /// Asks for just these.
+    fn from(limits: Limits) -> Self {
+        let Limits { timeout, memory, cpu_millis, pids, tmp, output } = limits;
+        Self {
+            timeout: Some(timeout),
+            memory: Some(memory),
+            cpu_millis: Some(cpu_millis),
+            pids: Some(pids),
+            tmp: Some(tmp),
+            output: Some(output),
+        }
+    }
+}
+
+impl AskedLimits {
+    /// These, and the others where these name none.
+    #[must_use]
+    pub fn or(self, others: &Self) -> Self {
+        Self {
+            timeout: self.timeout.or(others.timeout),
+            memory: self.memory.or(others.memory),
+            cpu_millis: self.cpu_millis.or(others.cpu_millis),
+            pids: self.pids.or(others.pids),
+            tmp: self.tmp.or(others.tmp),
+            output: self.output.or(others.output),
+        }
+    }
+}
+
 impl Execution {
+    /// All limits that the request asks for, by its own fields or by a template.
+    #[must_use]
+    pub fn asked_limits(&self) -> AskedLimits {
+        let template = self.resources.as_ref();
+        template.map_or(self.limits, |template| self.limits.or(&template.limits))
+    }
+
     /// Checks what no field can know alone: counts, sizes together, names that collide.
     ///
     /// # Errors
@@ -92,7 +135,7 @@ impl Execution {
                 return invalid(field, format!("{count} entries are too many; the most is {most}"));
             }
         }
-        self.check_env().or_else(|detail| invalid("env", detail))?;
+        check_env(&self.env).or_else(|detail| invalid("env", detail))?;
         let args: usize = self.args.iter().map(|arg| cost(arg.as_str().len())).sum();
         let env: usize = self.env.iter().map(|(name, value)| pair_cost(name, value)).sum();
         if args + env > MAX_ARGS_AND_ENV {
@@ -111,24 +154,6 @@ impl Execution {
             field: "files",
             detail,
         })
-    }
-
-    fn check_env(&self) -> Result<(), String> {
-        let mut names = HashSet::new();
-        for (name, value) in &self.env {
-            if !names.insert(name) {
-                return Err(format!("{} is there twice", quoted(name.as_str())));
-            }
-            let len = name.as_str().len() + 1 + value.as_str().len();
-            if len > text::MAX_STRING {
-                return Err(format!(
-                    "{} has {len} bytes with its value, the most is {}",
-                    quoted(name.as_str()),
-                    text::MAX_STRING
-                ));
-            }
-        }
-        Ok(())
     }
 
     /// No two files, and no file and the script, may need the same name: also not one as a file and
@@ -158,6 +183,28 @@ impl Execution {
         }
         Ok(())
     }
+}
+
+/// Each name may be there once, and with its value it must fit into one string.
+///
+/// # Errors
+/// A sentence with the name.
+pub fn check_env(env: &[(EnvName, EnvValue)]) -> Result<(), String> {
+    let mut names = HashSet::new();
+    for (name, value) in env {
+        if !names.insert(name) {
+            return Err(format!("{} is there twice", quoted(name.as_str())));
+        }
+        let len = name.as_str().len() + 1 + value.as_str().len();
+        if len > text::MAX_STRING {
+            return Err(format!(
+                "{} has {len} bytes with its value, the most is {}",
+                quoted(name.as_str()),
+                text::MAX_STRING
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// What a string costs execve(2): itself, its NUL and the pointer to it.

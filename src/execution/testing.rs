@@ -41,6 +41,8 @@ pub(crate) fn execution(script: &str) -> Execution {
         files: Vec::new(),
         outputs: Vec::new(),
         limits: AskedLimits::default(),
+        runtime: None,
+        resources: None,
     }
 }
 

@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use floors::Floor;
+pub use stock::FIRST_GUESS;
 
 use crate::engine::{Container, ContainerSpec, Engine, EngineError};
 use crate::registry::{Image, Registry};
@@ -105,13 +106,16 @@ struct Key {
     /// The digest, or the reference of an image that has none.
     image: String,
     language: Option<&'static str>,
+    /// Bytes of `/tmp`, which nobody can change any more.
+    tmp: u64,
 }
 
 impl Key {
     fn of(recipe: &Recipe) -> Self {
         let Image { digest, reference, .. } = &recipe.spec.image;
         let image = digest.clone().unwrap_or_else(|| reference.full());
-        Self { image, language: recipe.ahead.as_ref().map(|ahead| ahead.language) }
+        let language = recipe.ahead.as_ref().map(|ahead| ahead.language);
+        Self { image, language, tmp: recipe.spec.tmp }
     }
 }
 

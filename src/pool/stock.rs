@@ -11,7 +11,7 @@ use super::{Budget, Key, Recipe};
 /// Kinds that are remembered, at most; past it those that nobody asks for are forgotten.
 const KINDS: usize = 1024;
 /// What a waiting container is counted with until one of its kind has said what it takes, in bytes.
-const FIRST_GUESS: u64 = 16 << 20;
+pub const FIRST_GUESS: u64 = 16 << 20;
 
 pub(super) struct Stock {
     kinds: HashMap<Key, Kind>,

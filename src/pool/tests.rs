@@ -112,7 +112,7 @@ fn pool_with(stage: Stage, times: Times) -> (Arc<Pool>, Arc<Stage>) {
 
 fn keep(pool: &Arc<Pool>, count: usize) {
     let floor = Floor { image: "a".parse().unwrap(), count };
-    pool.keep(floor, |_| recipe("a", SHELL));
+    pool.keep(floor, |_| recipe("a", SHELL)).disarm();
 }
 
 fn need(image: &str, language: Option<&'static str>) -> Need {
@@ -172,7 +172,8 @@ async fn an_image_that_has_yet_to_come_holds_nothing_up() {
         pool.keep(floor, |image| Recipe {
             spec: ContainerSpec { image, ..recipe("a", SHELL).spec },
             ahead: None,
-        });
+        })
+        .disarm();
     }
     filled(&pool, 1).await;
     while !pool.waiting().ready {

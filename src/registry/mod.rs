@@ -31,4 +31,4 @@ pub use images::Images;
 pub use policy::{ImagePattern, InvalidRule, Policy, PullPolicy, RegistryPattern, RequirePinned};
 pub use progress::{LayerPhase, LayerState, Progress, PullState};
 pub use reference::{InvalidReference, Reference, RegistryPrefix};
-pub use resolve::{Pull, PullOptions, Registry};
+pub use resolve::{ChosenBy, Pull, PullOptions, Registry};

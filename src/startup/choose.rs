@@ -240,6 +240,8 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         files: vec![],
         outputs: vec![],
         limits: AskedLimits::default(),
+        runtime: None,
+        resources: None,
     };
     let outcome =
         match executor.run(execution, &Caller::SERVICE, &(), &CancellationToken::new()).await {

@@ -33,7 +33,7 @@ impl Once {
     /// A sentence, when that can't be done.
     pub(crate) fn begin(settings: &Settings, execution: &Execution) -> Result<Self, String> {
         let mut settings = settings.clone();
-        settings.pools = Pools { size: 0, custom: Vec::new(), budget: None };
+        settings.pools = Pools::none();
         let image = execution.image.as_ref().or(settings.base_image.as_ref());
         let on_host = image.is_none_or(|image| image.is_host());
         if on_host {

@@ -41,8 +41,10 @@ async fn boot(drain_timeout: &str) -> Booted {
     let store = executions::store(&settings, Place::Memory).expect("a store");
     let executions = executions::open(&settings, store, Arc::clone(&chosen.executor)).await;
     let executions = executions.expect("nothing to go on with");
+    let runtimes = runtimes::open(&settings, &chosen.executor, &executions).await.expect("none");
+    let kept = (executions, runtimes);
     let application =
-        Application::assemble(&settings, access, listener, chosen, executions).expect("listening");
+        Application::assemble(&settings, access, listener, chosen, kept).expect("listening");
     let (port, signals) = (application.port(), Signals::default());
     let heard = signals.clone();
     let ended = tokio::spawn(async move { application.run_until_stopped(&heard).await });

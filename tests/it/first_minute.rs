@@ -59,6 +59,10 @@ fn the_readme_s_commands_work(engine: Engine) {
             let accepted: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
             assert!(accepted["state"].is_string(), "{command}: {accepted}");
         }
+        if command.contains("/runtimes") {
+            let answer: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
+            assert!(answer["resources"].is_array(), "{command}: {answer}");
+        }
         if command.contains("/images") {
             let answer: Value = serde_json::from_str(&stdout).expect("an answer is JSON");
             assert!(answer["images"].is_array(), "{command}: {answer}");

@@ -35,6 +35,7 @@ mod posture;
 mod privileges;
 mod registry;
 mod run;
+mod runtimes;
 mod stops;
 mod streaming;
 mod unpack;

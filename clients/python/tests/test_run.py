@@ -42,6 +42,7 @@ def test_every_option_reaches_the_script(user: User, client: Any) -> None:
             outputs=["made", "pipe"],
             image=None,
             timeout=10,
+            resources="medium",
             memory_limit="200m",
             cpu_limit=0.5,
             pids_limit=32,

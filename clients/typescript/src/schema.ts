@@ -313,6 +313,56 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/runtimes": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What `runtime` and `resources` may name */
+        get: operations["listRuntimes"];
+        put?: never;
+        /**
+         * Register a runtime
+         * @description It is kept until it is deleted. Its image is held against the operator's rules now and whenever it is run; it is pulled when it is first needed.
+         */
+        post: operations["registerRuntime"];
+        delete?: never;
+        options?: never;
+        /**
+         * What `runtime` and `resources` may name
+         * @description The head of what `GET /runtimes` answers.
+         */
+        head: operations["listRuntimesHead"];
+        patch?: never;
+        trace?: never;
+    };
+    "/runtimes/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What there is to say about a runtime */
+        get: operations["describeRuntime"];
+        put?: never;
+        post?: never;
+        /**
+         * Remove a runtime that was registered
+         * @description What runs in it goes on.
+         */
+        delete: operations["removeRuntime"];
+        options?: never;
+        /**
+         * What there is to say about a runtime
+         * @description The head of what `GET /runtimes/{name}` answers.
+         */
+        head: operations["describeRuntimeHead"];
+        patch?: never;
+        trace?: never;
+    };
 }
 export type webhooks = Record<string, never>;
 export interface components {
@@ -344,6 +394,8 @@ export interface components {
             image_digest: string | null;
             /** @description Limits that it ran into. */
             limits_hit: ("memory" | "pids" | "tmp" | "output")[];
+            /** @description The runtime that the request has named; absent where it has named none. */
+            runtime?: string;
             /** @description `SIGKILL` and the like; `null` where it exited. */
             signal: string | null;
             /**
@@ -393,6 +445,8 @@ export interface components {
          *     * `invalid_path` (400): A file's path leaves the working directory, or two files need the same name.
          *     * `invalid_image` (400): The text is no image reference.
          *     * `unknown_language` (400): No language has this name.
+         *     * `unknown_runtime` (400): No runtime has this name.
+         *     * `unknown_resources` (400): No template of resources has this name.
          *     * `limit_exceeded` (400): More is asked for than the operator or the key allows.
          *     * `payload_too_large` (400): The script and its files do not fit into the container that is asked for.
          *     * `invalid_idempotency_key` (400): The header `Idempotency-Key` breaks its rule.
@@ -404,10 +458,14 @@ export interface components {
          *     * `webhook_not_allowed` (403): A rule of the operator's forbids this webhook.
          *     * `not_found` (404): There is nothing at this address.
          *     * `execution_not_found` (404): There is no such execution, or it is somebody else's.
+         *     * `runtime_not_found` (404): There is no such runtime.
          *     * `image_not_found` (404): No registry has this image, or none may be asked.
          *     * `method_not_allowed` (405): The address does not take this method.
          *     * `request_timeout` (408): The request did not arrive in time.
          *     * `image_in_use` (409): Containers use the image.
+         *     * `runtime_exists` (409): There is a runtime of this name.
+         *     * `runtime_in_file` (409): The operator's file has a runtime of this name, and only he can change it.
+         *     * `too_many_runtimes` (409): As many runtimes as may be registered are.
          *     * `idempotency_conflict` (409): The idempotency key was used for another request.
          *     * `cancelled` (409): The execution was cancelled before its script ran.
          *     * `body_too_large` (413): The request body is larger than the operator allows.
@@ -437,7 +495,7 @@ export interface components {
          *     * `no_space` (507): There is no room for the image or the result.
          * @enum {string}
          */
-        Code: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
+        Code: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "unknown_runtime" | "unknown_resources" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials" | "unauthorized" | "scope_missing" | "origin_not_allowed" | "image_not_allowed" | "webhook_not_allowed" | "not_found" | "execution_not_found" | "runtime_not_found" | "image_not_found" | "method_not_allowed" | "request_timeout" | "image_in_use" | "runtime_exists" | "runtime_in_file" | "too_many_runtimes" | "idempotency_conflict" | "cancelled" | "body_too_large" | "uri_too_long" | "unsupported_media_type" | "files_refused" | "image_unsupported" | "rate_limited" | "queue_full" | "too_many_executions" | "too_many_pulls" | "headers_too_large" | "internal_error" | "container_not_made" | "container_lost" | "registry_auth" | "image_corrupt" | "too_many_connections" | "queue_timeout" | "draining" | "interrupted" | "pool_filling" | "engine_unavailable" | "registry_unavailable" | "engine_timeout" | "registry_timeout" | "no_space";
         /** @description Text, or base64 where the bytes are not UTF-8. */
         EventContent: {
             content: string;
@@ -492,6 +550,10 @@ export interface components {
              * @enum {string}
              */
             pull_policy?: "always" | "if-not-present" | "never";
+            /** @description A template of limits, such as `small`, `medium` and `large`; see `GET /runtimes`. The request's own limits stand above it, and it above the runtime's. */
+            resources?: string;
+            /** @description A runtime of `GET /runtimes`: its image, language, variables and limits, where the request has none of its own. Give this or `image`. */
+            runtime?: string;
             /** @description The script. Give this or `script_base64`. */
             script?: string;
             /** @description A script of any bytes. Give this or `script`. */
@@ -565,8 +627,12 @@ export interface components {
              * @enum {string}
              */
             pull_policy?: "always" | "if-not-present" | "never";
+            /** @description A template of limits, such as `small`, `medium` and `large`; see `GET /runtimes`. The request's own limits stand above it, and it above the runtime's. */
+            resources?: string;
             /** @description Run it again when the service ended before it did; otherwise it is `interrupted`. */
             retry_on_interrupt?: boolean;
+            /** @description A runtime of `GET /runtimes`: its image, language, variables and limits, where the request has none of its own. Give this or `image`. */
+            runtime?: string;
             /** @description The script. Give this or `script_base64`. */
             script?: string;
             /** @description A script of any bytes. Give this or `script`. */
@@ -770,6 +836,25 @@ export interface components {
             /** @description Relative to the working directory, and never out of it. */
             path: string;
         } & (unknown | unknown);
+        /** @description Limits: seconds, bytes and cores. */
+        ResourceLimits: {
+            /** Format: double */
+            cpu_limit?: number;
+            /** Format: int64 */
+            memory_limit?: number;
+            /** Format: int64 */
+            output_limit?: number;
+            /** Format: int32 */
+            pids_limit?: number;
+            /** Format: double */
+            timeout?: number;
+            /** Format: int64 */
+            tmp_size?: number;
+        };
+        /** @description Limits under a name. */
+        Resources: components["schemas"]["ResourceLimits"] & {
+            name: string;
+        };
         /** @description Text, or base64 where the bytes are not UTF-8. */
         ResultContent: {
             content: string;
@@ -789,6 +874,72 @@ export interface components {
              * @enum {string}
              */
             skipped: "not_regular" | "too_large" | "too_many" | "unreadable";
+        };
+        /** @description A runtime; what it does not say is left out. */
+        Runtime: components["schemas"]["ResourceLimits"] & {
+            description?: string;
+            display_name?: string;
+            env: {
+                [key: string]: string;
+            };
+            image: string;
+            language?: string;
+            name: string;
+            /** @description Containers of its image that wait at all times. */
+            pool: number;
+            /**
+             * @description `file`: the operator's, which nobody else can change; `registered` over this API.
+             * @enum {string}
+             */
+            source: "file" | "registered";
+            version?: string;
+        };
+        /** @description What `runtime` and `resources` of a request may name. */
+        RuntimeList: {
+            resources: components["schemas"]["Resources"][];
+            runtimes: components["schemas"]["Runtime"][];
+        };
+        /** @description An image with what scripts in it usually need, under a name. */
+        RuntimeRequest: {
+            /** @description Share of CPU; up to the operator's `MAX_CPU_LIMIT`. */
+            cpu_limit?: number | string;
+            /** @description What it is for. */
+            description?: string;
+            /** @description What people call it. */
+            display_name?: string;
+            /** @description Environment variables, beneath the request's own, above the image's. */
+            env?: {
+                [key: string]: string;
+            };
+            /** @description An image reference, as Docker writes it; the operator's rules hold for it. */
+            image: string;
+            /**
+             * @description How to run a script without a `#!` line; without either it is `/bin/sh`. See `GET /languages`.
+             * @enum {string}
+             */
+            language?: "sh" | "bash" | "python" | "node" | "ruby" | "perl" | "lua" | "php" | "python3" | "javascript" | "js" | "shell";
+            /** @description Memory, without swap; up to the operator's `MAX_MEMORY_LIMIT`. */
+            memory_limit?: number | string;
+            /**
+             * @description What requests call it.
+             * @example python-scientific
+             */
+            name: string;
+            /** @description What is kept of stdout and of stderr, each; up to the operator's `MAX_OUTPUT_LIMIT`. */
+            output_limit?: number | string;
+            /** @description Processes and threads, our own PID 1 included; up to the operator's `MAX_PIDS_LIMIT`. */
+            pids_limit?: number;
+            /** @description Containers of its image that wait at all times. */
+            pool?: number;
+            /**
+             * @description Seconds; up to the operator's `MAX_TIMEOUT`.
+             * @example 2.5
+             */
+            timeout?: number;
+            /** @description Room in `/tmp`; up to the operator's `MAX_TMP_SIZE`. */
+            tmp_size?: number | string;
+            /** @description Which version of what it is for; not read by anybody but people. */
+            version?: string;
         };
         /** @description Text, or base64 where the bytes are not UTF-8. */
         Stderr: {
@@ -1059,6 +1210,36 @@ export interface components {
                     code?: "request_timeout";
                     /** @enum {integer} */
                     status?: 408;
+                };
+            };
+        };
+        /** @description `runtime_in_file`: The operator's file has a runtime of this name, and only he can change it. */
+        runtime_in_file: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "runtime_in_file";
+                    /** @enum {integer} */
+                    status?: 409;
+                };
+            };
+        };
+        /** @description `runtime_not_found`: There is no such runtime. */
+        runtime_not_found: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/problem+json": components["schemas"]["Problem"] & {
+                    /** @enum {string} */
+                    code?: "runtime_not_found";
+                    /** @enum {integer} */
+                    status?: 404;
                 };
             };
         };
@@ -1427,6 +1608,8 @@ export interface operations {
                     outputs?: string[];
                     pids_limit?: string;
                     pull_policy?: string;
+                    resources?: string;
+                    runtime?: string;
                     /** Format: binary */
                     script?: string;
                     script_base64?: string;
@@ -1476,6 +1659,10 @@ export interface operations {
              *
              *     `unknown_language`: No language has this name.
              *
+             *     `unknown_runtime`: No runtime has this name.
+             *
+             *     `unknown_resources`: No template of resources has this name.
+             *
              *     `limit_exceeded`: More is asked for than the operator or the key allows.
              *
              *     `payload_too_large`: The script and its files do not fit into the container that is asked for.
@@ -1492,7 +1679,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "unknown_runtime" | "unknown_resources" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -1778,7 +1965,9 @@ export interface operations {
                     outputs?: string[];
                     pids_limit?: string;
                     pull_policy?: string;
+                    resources?: string;
                     retry_on_interrupt?: string;
+                    runtime?: string;
                     /** Format: binary */
                     script?: string;
                     script_base64?: string;
@@ -1828,6 +2017,10 @@ export interface operations {
              *
              *     `unknown_language`: No language has this name.
              *
+             *     `unknown_runtime`: No runtime has this name.
+             *
+             *     `unknown_resources`: No template of resources has this name.
+             *
              *     `limit_exceeded`: More is asked for than the operator or the key allows.
              *
              *     `payload_too_large`: The script and its files do not fit into the container that is asked for.
@@ -1844,7 +2037,7 @@ export interface operations {
                 content: {
                     "application/problem+json": components["schemas"]["Problem"] & {
                         /** @enum {string} */
-                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
+                        code?: "malformed_request" | "invalid_json" | "invalid_form" | "broken_body" | "invalid_request" | "unknown_field" | "missing_field" | "conflicting_fields" | "invalid_path" | "invalid_image" | "unknown_language" | "unknown_runtime" | "unknown_resources" | "limit_exceeded" | "payload_too_large" | "invalid_idempotency_key" | "conflicting_credentials";
                         /** @enum {integer} */
                         status?: 400;
                     };
@@ -4241,6 +4434,599 @@ export interface operations {
             };
             /** @description URI Too Long */
             414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    listRuntimes: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["RuntimeList"];
+                };
+            };
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
+            401: components["responses"]["unauthorized"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
+            414: components["responses"]["uri_too_long"];
+            429: components["responses"]["rate_limited"];
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
+        };
+    };
+    registerRuntime: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["RuntimeRequest"];
+            };
+        };
+        responses: {
+            /** @description It is registered. */
+            201: {
+                headers: {
+                    /** @description Where it is. */
+                    Location: string;
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runtime"];
+                };
+            };
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `invalid_json`: The body is not JSON.
+             *
+             *     `broken_body`: The body broke off.
+             *
+             *     `invalid_request`: A field breaks its rule.
+             *
+             *     `unknown_field`: A field that there is not.
+             *
+             *     `invalid_image`: The text is no image reference.
+             *
+             *     `unknown_language`: No language has this name.
+             *
+             *     `limit_exceeded`: More is asked for than the operator or the key allows.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "invalid_json" | "broken_body" | "invalid_request" | "unknown_field" | "invalid_image" | "unknown_language" | "limit_exceeded" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
+            401: components["responses"]["unauthorized"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             *
+             *     `image_not_allowed`: A rule of the operator's forbids this image.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed" | "image_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            408: components["responses"]["request_timeout"];
+            /**
+             * @description `runtime_exists`: There is a runtime of this name.
+             *
+             *     `runtime_in_file`: The operator's file has a runtime of this name, and only he can change it.
+             *
+             *     `too_many_runtimes`: As many runtimes as may be registered are.
+             */
+            409: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "runtime_exists" | "runtime_in_file" | "too_many_runtimes";
+                        /** @enum {integer} */
+                        status?: 409;
+                    };
+                };
+            };
+            413: components["responses"]["body_too_large"];
+            414: components["responses"]["uri_too_long"];
+            415: components["responses"]["unsupported_media_type"];
+            429: components["responses"]["rate_limited"];
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "draining";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
+            507: components["responses"]["no_space"];
+        };
+    };
+    listRuntimesHead: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description URI Too Long */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Too Many Requests */
+            429: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Header Fields Too Large */
+            431: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Internal Server Error */
+            500: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Service Unavailable */
+            503: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    describeRuntime: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path: {
+                /** @description A runtime. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of it. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Runtime"];
+                };
+            };
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
+            401: components["responses"]["unauthorized"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            404: components["responses"]["runtime_not_found"];
+            408: components["responses"]["request_timeout"];
+            414: components["responses"]["uri_too_long"];
+            429: components["responses"]["rate_limited"];
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            503: components["responses"]["too_many_connections"];
+        };
+    };
+    removeRuntime: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path: {
+                /** @description A runtime. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is gone. */
+            204: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /**
+             * @description `malformed_request`: The request is not HTTP/1.1 as it is read here.
+             *
+             *     `conflicting_credentials`: More than one `Authorization` header.
+             */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "malformed_request" | "conflicting_credentials";
+                        /** @enum {integer} */
+                        status?: 400;
+                    };
+                };
+            };
+            401: components["responses"]["unauthorized"];
+            /**
+             * @description `scope_missing`: The API key does not allow this.
+             *
+             *     `origin_not_allowed`: The operator does not allow pages of this origin to ask this.
+             */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "scope_missing" | "origin_not_allowed";
+                        /** @enum {integer} */
+                        status?: 403;
+                    };
+                };
+            };
+            404: components["responses"]["runtime_not_found"];
+            408: components["responses"]["request_timeout"];
+            409: components["responses"]["runtime_in_file"];
+            414: components["responses"]["uri_too_long"];
+            429: components["responses"]["rate_limited"];
+            431: components["responses"]["headers_too_large"];
+            500: components["responses"]["internal_error"];
+            /**
+             * @description `too_many_connections`: As many connections as there may be are open.
+             *
+             *     `draining`: The service is stopping.
+             */
+            503: {
+                headers: {
+                    /** @description Seconds until another try is worth it. */
+                    "Retry-After": number;
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"] & {
+                        /** @enum {string} */
+                        code?: "too_many_connections" | "draining";
+                        /** @enum {integer} */
+                        status?: 503;
+                    };
+                };
+            };
+            507: components["responses"]["no_space"];
+        };
+    };
+    describeRuntimeHead: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description 1 to 128 of `A-Z a-z 0-9 . _ -`; anything else is replaced by an id of ours. */
+                "X-Request-Id"?: components["parameters"]["X-Request-Id"];
+                /** @description The trace that the request belongs to (W3C Trace Context); ignored where it is not one. */
+                traceparent?: components["parameters"]["traceparent"];
+            };
+            path: {
+                /** @description A runtime. */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of it. */
+            200: {
+                headers: {
+                    RateLimit: components["headers"]["RateLimit"];
+                    "RateLimit-Policy": components["headers"]["RateLimit-Policy"];
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Bad Request */
+            400: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Unauthorized */
+            401: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Forbidden */
+            403: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Not Found */
+            404: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Request Timeout */
+            408: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description URI Too Long */
+            414: {
+                headers: {
+                    "X-Request-Id": components["headers"]["X-Request-Id"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Too Many Requests */
+            429: {
                 headers: {
                     "X-Request-Id": components["headers"]["X-Request-Id"];
                     [name: string]: unknown;

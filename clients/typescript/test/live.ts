@@ -28,6 +28,7 @@ test("a script runs with all that it is given", { timeout }, async () => {
     ],
     outputs: ["out.*"],
     timeout: 20,
+    resources: "small",
     memory_limit: "128m",
   });
   assert.equal(result.stdout, "in\nä one\nfile\n");

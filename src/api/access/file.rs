@@ -93,23 +93,28 @@ pub fn read(path: &Path) -> Result<Vec<Key>, KeyFileError> {
 
 /// The text of a key file.
 pub fn text(path: &Path) -> Result<String, Fault> {
-    let file = |rule: &str| Fault::File(rule.into());
-    let unread = |e| Fault::File(format!("the file can't be read: {e}"));
+    let rule = "everyone on this machine may read or change the file; chmod o-rw it";
+    guarded_text(path, 0o006, rule).map_err(Fault::File)
+}
+
+/// The text of a file of the operator's on which nobody else has any of these rights; `rule` says so.
+pub fn guarded_text(path: &Path, rights: u32, rule: &str) -> Result<String, String> {
+    let unread = |e| format!("the file can't be read: {e}");
     // What is no file, such as a pipe without a writer, must not hold us up.
     let opened = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(path);
     let opened = opened.map_err(unread)?;
     // Of what was opened, so that it can't be another one by now.
     let metadata = opened.metadata().map_err(unread)?;
     if !metadata.is_file() {
-        return Err(file("that is no file"));
+        return Err("that is no file".into());
     }
-    if metadata.permissions().mode() & 0o006 != 0 {
-        return Err(file("everyone on this machine may read or change the file; chmod o-rw it"));
+    if metadata.permissions().mode() & rights != 0 {
+        return Err(rule.into());
     }
     let mut text = String::new();
     opened.take(MAX_FILE + 1).read_to_string(&mut text).map_err(unread)?;
     if text.len() as u64 > MAX_FILE {
-        return Err(file("the file is larger than 1 MiB"));
+        return Err("the file is larger than 1 MiB".into());
     }
     Ok(text)
 }

@@ -8,6 +8,7 @@ use subtle::{Choice, ConditionallySelectable};
 use super::file::{self, Key, KeyFileError};
 use super::rate::{Limiter, Rate};
 use super::token::Presented;
+use crate::api::watch::Watched;
 
 /// The keys of one file.
 #[derive(Debug)]
@@ -33,24 +34,8 @@ impl Keys {
         Ok(Self { path: path.to_owned(), rate, now })
     }
 
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
     pub fn count(&self) -> usize {
         self.now().len()
-    }
-
-    /// Takes the keys of the file as it is now, and says how many. Where a key stays as it
-    /// was, its holder stands where he stood.
-    ///
-    /// # Errors
-    /// [`KeyFileError`]; the keys stay as they were.
-    pub fn reload(&self) -> Result<usize, KeyFileError> {
-        let keys = held(file::read(&self.path)?, self.rate, &self.now());
-        let count = keys.len();
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
-        Ok(count)
     }
 
     /// Holds what is presented against all keys, so that the time it takes does not tell how near
@@ -69,6 +54,23 @@ impl Keys {
 
     fn now(&self) -> Arc<Vec<Held>> {
         Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Watched for Keys {
+    const WHAT: &str = "API keys";
+
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Where a key stays as it was, its holder stands where he stood.
+    fn reload(&self) -> Result<usize, String> {
+        let keys = file::read(&self.path).map_err(|e| e.to_string())?;
+        let keys = held(keys, self.rate, &self.now());
+        let count = keys.len();
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(keys);
+        Ok(count)
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::json;
 use super::*;
 
 fn read(body: &str) -> Result<Execution, Problem> {
-    Execution::try_from(ExecuteRequest::from_json(body.as_bytes())?)
+    ExecuteRequest::from_json(body.as_bytes())?.valid().map(|(execution, ..)| execution)
 }
 
 #[test]

@@ -7,6 +7,7 @@ use crate::api::execute::asked;
 use crate::api::{Code, Door, Problem, access};
 use crate::execution::background::{Accepted, Asked, NoWebhook, Refused};
 use crate::execution::request::Execution;
+use crate::execution::runtime::Names;
 use crate::execution::store::kept::AskedBy;
 use crate::telemetry::Trace;
 
@@ -30,13 +31,14 @@ impl Asks {
     ) -> Result<Self, Problem> {
         let key = key(request)?;
         let trace = request.extensions().get::<Trace>().copied().unwrap_or_default();
-        let (execution, more) = asked(request, payload, door.max_body).await?;
+        let (execution, names, more) = asked(request, payload, door.max_body).await?;
         if asked_by == AskedBy::Execute {
             more.refuse()?;
         }
         let webhook = more.webhook.map(|url| allowed(door, &url)).transpose()?;
         Ok(Self(Asked {
             execution,
+            names,
             caller: access::caller(request),
             asked_by,
             request_id: request_id(request).as_str().to_owned(),
@@ -52,9 +54,9 @@ impl Asks {
         self.0.key.is_some()
     }
 
-    /// The execution, for a request that lives as long.
-    pub(in crate::api) fn into_execution(self) -> Execution {
-        self.0.execution
+    /// The execution, for a request that lives as long, and what it calls by a name.
+    pub(in crate::api) fn into_execution(self) -> (Execution, Names) {
+        (self.0.execution, self.0.names)
     }
 
     /// Has it accepted.

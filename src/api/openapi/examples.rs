@@ -109,6 +109,18 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
             ),
         ),
         (
+            ("execute", "unknownRuntime", "A runtime that nobody has registered"),
+            Some(json!({"script": "print(1)", "runtime": "pyhton"})),
+            400,
+            problem(
+                "Bad Request",
+                400,
+                "unknown_runtime",
+                Some("runtime"),
+                "\"pyhton\" is not known; there is none yet",
+            ),
+        ),
+        (
             ("createExecution", "hello", "The least there is to say"),
             Some(json!({"script": "echo hello"})),
             202,
@@ -149,6 +161,33 @@ fn all() -> Vec<(Name, Option<Value>, u16, Value)> {
             None,
             200,
             json!({"references": ["python:3.13"], "digests": [DIGEST], "freed": 1_048_576}),
+        ),
+        (("registerRuntime", "python", "An image with what it needs"), Some(new()), 201, runtime()),
+        (
+            ("registerRuntime", "refused", "More than the operator allows"),
+            Some(json!({"name": "slow", "image": "python:3.13", "timeout": 1_000_000})),
+            400,
+            problem(
+                "Bad Request",
+                400,
+                "limit_exceeded",
+                Some("timeout"),
+                "1000000 s is more than the ceiling of 300 s, MAX_TIMEOUT",
+            ),
+        ),
+        (("describeRuntime", "one", "One that was registered"), None, 200, runtime()),
+        (
+            ("listRuntimes", "one", "One runtime, and the usual templates"),
+            None,
+            200,
+            json!({
+                "runtimes": [runtime()],
+                "resources": [
+                    template("large", 1 << 30, 2.0, 256, 256 << 20),
+                    template("medium", 256 << 20, 0.5, 64, 64 << 20),
+                    template("small", 128 << 20, 0.25, 32, 32 << 20),
+                ],
+            }),
         ),
         (("health", "alive", "It lives"), None, 200, json!({"status": "alive"})),
         (
@@ -196,6 +235,34 @@ fn details() -> Value {
         }],
     });
     over(image(), &more)
+}
+
+/// A runtime to be registered.
+fn new() -> Value {
+    json!({
+        "name": "python-scientific",
+        "display_name": "Python, scientific",
+        "version": "3.13",
+        "image": "python:3.13",
+        "language": "python",
+        "env": {"OMP_NUM_THREADS": "1"},
+        "timeout": 60,
+    })
+}
+
+/// The same, once it is.
+fn runtime() -> Value {
+    over(new(), &json!({"timeout": 60.0, "pool": 0, "source": "registered"}))
+}
+
+fn template(name: &str, memory: u64, cores: f64, pids: u32, tmp: u64) -> Value {
+    json!({
+        "name": name,
+        "memory_limit": memory,
+        "cpu_limit": cores,
+        "pids_limit": pids,
+        "tmp_size": tmp,
+    })
 }
 
 /// One that is over, without its result.

@@ -6,6 +6,7 @@ use utoipa::openapi::schema::{
 };
 use utoipa::openapi::{Array, Object, OneOfBuilder, Ref, Schema, Type};
 
+use crate::api::runtimes::written::{MAX_DESCRIPTION, MAX_LINE};
 use crate::execution::language::{ALIASES, CATALOGUE};
 use crate::execution::limits::FLOOR;
 use crate::execution::outcome::{LimitHit, Status};
@@ -65,6 +66,71 @@ pub fn image() -> Object {
         .pattern(Some(IMAGE))
         .max_length(Some(MAX_IMAGE))
         .build()
+}
+
+/// What runtimes and templates are called.
+const NAME: &str = "^[a-z0-9][a-z0-9._-]{0,63}$";
+
+pub fn runtime() -> Object {
+    string(
+        "A runtime of `GET /runtimes`: its image, language, variables and limits, where the request \
+         has none of its own. Give this or `image`.",
+    )
+    .build()
+}
+
+pub fn resources() -> Object {
+    string(
+        "A template of limits, such as `small`, `medium` and `large`; see `GET /runtimes`. The \
+         request's own limits stand above it, and it above the runtime's.",
+    )
+    .build()
+}
+
+pub fn runtime_name() -> Object {
+    let name = string("What requests call it.").pattern(Some(NAME)).examples(["python-scientific"]);
+    name.build()
+}
+
+pub fn runtime_image() -> Object {
+    let image =
+        string("An image reference, as Docker writes it; the operator's rules hold for it.");
+    image.pattern(Some(IMAGE)).max_length(Some(MAX_IMAGE)).build()
+}
+
+fn for_people(description: &str, most: usize) -> Object {
+    string(description).min_length(Some(1)).max_length(Some(most)).build()
+}
+
+pub fn display_name() -> Object {
+    for_people("What people call it.", MAX_LINE)
+}
+
+pub fn description() -> Object {
+    for_people("What it is for.", MAX_DESCRIPTION)
+}
+
+pub fn version() -> Object {
+    for_people("Which version of what it is for; not read by anybody but people.", MAX_LINE)
+}
+
+pub fn runtime_env() -> Object {
+    let description = "Environment variables, beneath the request's own, above the image's.";
+    ObjectBuilder::from(env()).description(Some(description)).build()
+}
+
+pub fn pool() -> Object {
+    number(Type::Integer, 0.0)
+        .maximum(Some(f64::from(u32::MAX)))
+        .description(Some("Containers of its image that wait at all times."))
+        .build()
+}
+
+pub fn source() -> Object {
+    words(
+        "`file`: the operator's, which nobody else can change; `registered` over this API.",
+        ["file", "registered"],
+    )
 }
 
 pub fn pull_policy() -> Object {

@@ -32,7 +32,7 @@ const PULL: &str = "`progress` (`PullProgress`), then one `done` (`PulledImage`)
     (`Problem`). Comments keep the connection alive.";
 
 pub(super) fn all() -> Vec<Operation> {
-    [scripts(), executions(), images(), service()].into_iter().flatten().collect()
+    [scripts(), executions(), images(), runtimes(), service()].into_iter().flatten().collect()
 }
 
 fn scripts() -> Vec<Operation> {
@@ -193,6 +193,53 @@ fn images() -> Vec<Operation> {
         );
     }
     operations
+}
+
+fn runtimes() -> Vec<Operation> {
+    let registered = ResponseBuilder::new()
+        .description("It is registered.")
+        .header("Location", header("Where it is.", string().build()));
+    let one = |method, id, what| {
+        let name = ObjectBuilder::from(fields::runtime_name());
+        Operation::new(method, "/runtimes/{name}", id)
+            .about("runtimes", what)
+            .takes(path("name", "A runtime.", name))
+            .refuses(&[RuntimeNotFound])
+    };
+    vec![
+        Operation::new(Get, "/runtimes", "listRuntimes")
+            .about("runtimes", "What `runtime` and `resources` may name")
+            .needs("execute")
+            .answers(200, "All of them.", JSON, of("RuntimeList")),
+        Operation::new(Post, "/runtimes", "registerRuntime")
+            .about("runtimes", "Register a runtime")
+            .description(
+                "It is kept until it is deleted. Its image is held against the operator's rules now \
+                 and whenever it is run; it is pulled when it is first needed.",
+            )
+            .needs("admin")
+            .body([(JSON, of("RuntimeRequest"))])
+            .answers_with(201, registered, [(JSON, of("Runtime"))])
+            .refuses(BODY)
+            .refuses(&[
+                InvalidImage,
+                UnknownLanguage,
+                LimitExceeded,
+                ImageNotAllowed,
+                RuntimeExists,
+                RuntimeInFile,
+                TooManyRuntimes,
+                NoSpace,
+            ]),
+        one(Get, "describeRuntime", "What there is to say about a runtime")
+            .needs("execute")
+            .answers(200, "All of it.", JSON, of("Runtime")),
+        one(Delete, "removeRuntime", "Remove a runtime that was registered")
+            .description("What runs in it goes on.")
+            .needs("admin")
+            .answers_with(204, ResponseBuilder::new().description("It is gone."), [])
+            .refuses(&[RuntimeInFile, Draining, NoSpace]),
+    ]
 }
 
 fn service() -> Vec<Operation> {

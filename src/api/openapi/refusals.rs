@@ -47,6 +47,8 @@ pub(super) const SCRIPT: &[Code] = &[
     InvalidPath,
     InvalidImage,
     UnknownLanguage,
+    UnknownRuntime,
+    UnknownResources,
     LimitExceeded,
     PayloadTooLarge,
     ImageNotAllowed,

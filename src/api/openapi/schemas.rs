@@ -15,6 +15,8 @@ use crate::api::images::document::{
 };
 use crate::api::languages::Languages;
 use crate::api::problem::Document;
+use crate::api::runtimes::document::{RuntimeDocument, RuntimeList};
+use crate::api::runtimes::written::WrittenRuntime;
 use crate::api::system::{Health, Ready};
 
 /// Fields of an execution that outlives its request, which `POST /execute` refuses.
@@ -39,6 +41,9 @@ pub(super) fn add(components: ComponentsBuilder) -> ComponentsBuilder {
         with::<PullRequest>,
         with::<PulledDocument>,
         with::<ProgressDocument>,
+        with::<WrittenRuntime>,
+        with::<RuntimeDocument>,
+        with::<RuntimeList>,
         with::<Health>,
         with::<Ready>,
     ] {

@@ -87,6 +87,7 @@ fn outcome() -> Outcome {
         execution_time: millis(40),
         image: "docker.io/library/python:3".into(),
         image_digest: Some("sha256:00".into()),
+        runtime: None,
         limits_hit: vec![LimitHit::Memory, LimitHit::Output],
         usage: Usage::default(),
         timings: Timings { queued: millis(1), prepared: millis(2), ran: millis(40) },

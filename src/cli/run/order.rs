@@ -16,10 +16,16 @@ use crate::execution::quantity::{Cpu, Seconds, Size};
 use crate::execution::request::{
     Arg as ScriptArg, AskedLimits, EnvName, EnvValue, Execution, InputFile, Invalid, RelativePath,
 };
+use crate::execution::runtime::Names;
 use crate::registry::{PullPolicy, Reference};
 
 /// Where the script comes from when it is not a file.
 const STDIN: &str = "-";
+
+/// A setting whose flag says here which of the service's runtimes it is.
+const RUNTIME: &str = "runtime";
+/// Of the help.
+const HEADING: &str = "Limits of the script";
 
 /// Settings whose flags are the limits of this one script, with what they may also be called.
 const LIMITS: &[(&str, Option<&str>)] = &[
@@ -38,11 +44,17 @@ pub(in crate::cli) fn command(setting: impl Fn(&str) -> Option<Arg>) -> Command 
     };
     let many = |arg: Arg| arg.action(ArgAction::Append);
     let limits = LIMITS.iter().filter_map(|(name, short)| {
-        let arg = setting(name)?.help_heading("Limits of the script");
+        let arg = setting(name)?.help_heading(HEADING);
         Some(match short {
             Some(short) => arg.visible_alias(*short),
             None => arg,
         })
+    });
+    // Elsewhere it is Docker's; there is RUNTIME for that.
+    let runtime = setting(RUNTIME).map(|arg| {
+        arg.help("A runtime of the service's, or of RUNTIMES_FILE; instead of --image")
+            .help_heading(None::<&str>)
+            .conflicts_with("image")
     });
     Command::new("run")
         .about("Run one script and exit as it does; no service is needed")
@@ -53,6 +65,11 @@ pub(in crate::cli) fn command(setting: impl Fn(&str) -> Option<Arg>) -> Command 
                 .help("The script; - reads it from standard input"),
         )
         .arg(text("image", "IMAGE", "What to run it in, instead of BASE_IMAGE"))
+        .args(runtime)
+        .arg(
+            text("resources", "NAME", "Limits under a name: small, medium, large")
+                .help_heading(HEADING),
+        )
         .arg(text("language", "NAME", "What reads it, whatever it is called; see `languages`"))
         .arg(
             many(text("env", "NAME[=VALUE]", "Set a variable, or pass on the caller's own"))
@@ -80,10 +97,16 @@ pub(in crate::cli) fn command(setting: impl Fn(&str) -> Option<Arg>) -> Command 
         .args(limits)
 }
 
-/// What the command line says of the limits, out of what it says of the settings.
-pub(in crate::cli) fn own_limits(flags: &mut Flags) -> BTreeMap<&'static str, String> {
-    let taken = LIMITS.iter().filter_map(|(name, _)| flags.values.remove_entry(*name));
-    taken.collect()
+/// What the command line says of this one script, out of what it says of the settings.
+pub(in crate::cli) fn own(flags: &mut Flags) -> BTreeMap<&'static str, String> {
+    let names = LIMITS.iter().map(|(name, _)| *name).chain([RUNTIME]);
+    names.filter_map(|name| flags.values.remove_entry(name)).collect()
+}
+
+/// What it calls by a name.
+pub(super) fn names(matches: &ArgMatches, own: &BTreeMap<&'static str, String>) -> Names {
+    let resources = matches.get_one::<String>("resources").cloned();
+    Names { runtime: own.get(RUNTIME).cloned(), resources }
 }
 
 /// What a script is made of beside its arguments.
@@ -152,6 +175,8 @@ pub(super) fn execution(
         files,
         outputs,
         limits,
+        runtime: None,
+        resources: None,
     })
 }
 

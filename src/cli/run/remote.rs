@@ -15,6 +15,7 @@ use super::output::Output;
 use super::request::{Body, body};
 use super::server::Server;
 use crate::execution::request::Execution;
+use crate::execution::runtime::Names;
 use crate::execution::transcript::Stream;
 use crate::internet::tls;
 use crate::registry::client::retry_after;
@@ -34,9 +35,10 @@ const EVENTS: &str = "text/event-stream";
 pub(super) async fn run(
     server: &Server,
     execution: &Execution,
+    names: &Names,
     mut output: Option<&mut Output>,
 ) -> Result<Vec<u8>, Stopped> {
-    let mut response = accepted(server, execution).await?;
+    let mut response = accepted(server, body(execution, names).map_err(Stopped::Usage)?).await?;
     let mut parser = Parser::default();
     let mut events = Vec::new();
     loop {
@@ -58,9 +60,9 @@ pub(super) async fn run(
 }
 
 /// Sends it until the service takes it.
-async fn accepted(server: &Server, execution: &Execution) -> Result<Response, Stopped> {
+async fn accepted(server: &Server, body: Body) -> Result<Response, Stopped> {
     let client = client(server).map_err(Stopped::Failed)?;
-    let Body { content_type, bytes } = body(execution).map_err(Stopped::Usage)?;
+    let Body { content_type, bytes } = body;
     let body = bytes::Bytes::from(bytes);
     let until = Instant::now() + PATIENCE;
     loop {

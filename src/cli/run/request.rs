@@ -6,6 +6,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Map, Value, json};
 
 use crate::execution::request::{AskedLimits, Execution, InputFile};
+use crate::execution::runtime::Names;
 
 /// The body of `POST /execute`, and its `Content-Type`.
 pub(super) struct Body {
@@ -17,10 +18,10 @@ pub(super) struct Body {
 ///
 /// # Errors
 /// A sentence, for what has a place in neither.
-pub(super) fn body(execution: &Execution) -> Result<Body, String> {
+pub(super) fn body(execution: &Execution, names: &Names) -> Result<Body, String> {
     let stdin = execution.stdin.as_deref().unwrap_or_default();
-    let Ok(stdin) = str::from_utf8(stdin) else { return form(execution) };
-    let mut body = named(execution);
+    let Ok(stdin) = str::from_utf8(stdin) else { return form(execution, names) };
+    let mut body = named(execution, names);
     content(&mut body, "script", &execution.script);
     if execution.stdin.is_some() {
         body.insert("stdin".into(), json!(stdin));
@@ -41,10 +42,12 @@ pub(super) fn body(execution: &Execution) -> Result<Body, String> {
 }
 
 /// The fields of which there is one at the most, and that are text or a number.
-fn named(execution: &Execution) -> Map<String, Value> {
+fn named(execution: &Execution, names: &Names) -> Map<String, Value> {
     let Execution { image, pull_policy, language, forward_env, limits, .. } = execution;
     let AskedLimits { timeout, memory, cpu_millis, pids, tmp, output } = *limits;
     let named = [
+        ("runtime", names.runtime.as_ref().map(|name| json!(name))),
+        ("resources", names.resources.as_ref().map(|name| json!(name))),
         ("image", image.as_ref().map(|image| json!(image.to_string()))),
         ("pull_policy", pull_policy.map(|policy| json!(policy.to_string()))),
         ("language", language.map(|language| json!(language.name))),
@@ -76,7 +79,7 @@ fn content(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
     };
 }
 
-fn form(execution: &Execution) -> Result<Body, String> {
+fn form(execution: &Execution, names: &Names) -> Result<Body, String> {
     if let Some(file) = execution.files.iter().find(|file| file.executable) {
         return Err(format!(
             "a service takes no executable file ({}) together with a standard input that is not \
@@ -93,7 +96,7 @@ fn form(execution: &Execution) -> Result<Body, String> {
         );
         bytes.extend([head.as_bytes(), content, b"\r\n"].concat());
     };
-    for (name, value) in named(execution) {
+    for (name, value) in named(execution, names) {
         let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         part(&name, "", text.as_bytes());
     }

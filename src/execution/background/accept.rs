@@ -11,13 +11,16 @@ use super::{Executions, Found, Task, Waiter};
 use crate::execution::Rejection;
 use crate::execution::admission::Caller;
 use crate::execution::request::Execution;
-use crate::execution::store::kept::{AskedBy, Head, Key, Webhook, pack_request};
+use crate::execution::runtime::Names;
+use crate::execution::store::kept::{AskedBy, Head, Key, Webhook, pack_names, pack_request};
 use crate::execution::store::{Change, StoreError, now};
 
 /// What somebody asks for.
 #[derive(Debug, Clone)]
 pub struct Asked {
+    /// Without what its names mean.
     pub execution: Execution,
+    pub names: Names,
     pub caller: Caller,
     pub asked_by: AskedBy,
     pub request_id: String,
@@ -62,7 +65,6 @@ impl Executions {
     /// # Errors
     /// [`Refused`]; nothing is kept of it then.
     pub async fn accept(self: &Arc<Self>, asked: Asked) -> Result<Accepted, Refused> {
-        self.executor.check(&asked.execution, &asked.caller)?;
         if self.closing.is_cancelled() {
             return Err(Refused::Closing);
         }
@@ -101,7 +103,12 @@ impl Executions {
     }
 
     async fn begin(self: &Arc<Self>, asked: Asked, key: Option<Key>) -> Result<Accepted, Refused> {
-        let Asked { execution, caller, asked_by, request_id, trace, retry, webhook, .. } = asked;
+        let Asked { execution, names, caller, asked_by, request_id, trace, retry, webhook, .. } =
+            asked;
+        // What names mean now is what runs, whatever they mean by then.
+        let mut execution = self.executor.catalogue().resolve(&names, execution)?;
+        // So are its limits: whoever runs it after a restart does not know what the key allowed.
+        execution.limits = self.executor.check(&execution, &caller)?.into();
         let head = Head {
             id: execution.id,
             owner: caller.who.to_string(),
@@ -183,6 +190,7 @@ impl Drop for Held<'_> {
 /// What two requests that mean the same have in common: not how they are written, and not their ids.
 async fn fingerprint(asked: &Asked) -> Result<Vec<u8>, StoreError> {
     let (execution, webhook) = (asked.execution.clone(), asked.webhook.clone());
+    let names = asked.names.clone();
     let (asked_by, retry) = (asked.asked_by, asked.retry);
     let hash = move || {
         let mut hash = Sha256::new();
@@ -190,6 +198,10 @@ async fn fingerprint(asked: &Asked) -> Result<Vec<u8>, StoreError> {
         hash.update(webhook.unwrap_or_default());
         // No address holds this byte, so that nothing of it can stand for the request's own.
         hash.update([0xff]);
+        // By its names, and not by what they mean: that may change, and the request is the same.
+        if !names.is_empty() {
+            hash.update(pack_names(&names)?);
+        }
         hash.update(pack_request(&execution)?);
         Ok(hash.finalize().to_vec())
     };

@@ -76,7 +76,7 @@ pub trait Watch: Send {
 /// All executions that outlive the requests that asked for them.
 pub struct Executions {
     executor: Arc<Executor>,
-    keeper: Keeper,
+    keeper: Arc<Keeper>,
     reporter: Box<dyn Reporter>,
     max_background: usize,
     webhooks: Option<Webhooks>,
@@ -125,7 +125,7 @@ impl Executions {
         let BackgroundOptions { max_background, webhooks } = options;
         Ok(Arc::new(Self {
             executor,
-            keeper: Keeper::start(Arc::new(store) as Arc<dyn Store>)?,
+            keeper: Arc::new(Keeper::start(Arc::new(store) as Arc<dyn Store>)?),
             reporter,
             max_background,
             webhooks: webhooks.map(Webhooks::new).transpose()?,
@@ -135,6 +135,12 @@ impl Executions {
             closing: CancellationToken::new(),
             runtime: Handle::current(),
         }))
+    }
+
+    /// Who writes what is kept.
+    #[must_use]
+    pub fn keeper(&self) -> &Arc<Keeper> {
+        &self.keeper
     }
 
     /// Where its webhooks may lead.

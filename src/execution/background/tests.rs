@@ -1,5 +1,6 @@
 //! On a played engine, with a file that can be looked at as a crash would leave it.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -12,9 +13,12 @@ use tokio::time::timeout;
 
 use super::*;
 use crate::api::testing::{Stage, executor};
-use crate::execution::admission::Who;
+use crate::execution::admission::{Allowance, Who};
 use crate::execution::live::End;
 use crate::execution::outcome::Status;
+use crate::execution::request::AskedLimits;
+use crate::execution::runtime::{Names, Offered, Runtime};
+use crate::execution::store::kept::unpack_request;
 use crate::execution::store::{Change, Place, StoreError, StoreOptions};
 use crate::execution::testing::execution;
 use crate::registry::ImageErrorKind;
@@ -101,6 +105,7 @@ fn owner(name: &str) -> Who {
 fn asked(script: &str) -> Asked {
     Asked {
         execution: execution(script),
+        names: Names::default(),
         caller: Caller { who: owner("me"), ..Caller::SERVICE },
         asked_by: AskedBy::Executions,
         request_id: "req-1".into(),
@@ -271,6 +276,22 @@ async fn a_crash_interrupts_what_has_not_ended_and_runs_again_what_asked_for_tha
     assert!(matches!(&*end, Err(Failure::Interrupted)), "it may be what ends the service: {end:?}");
 }
 
+/// After a restart nobody knows what the key allowed.
+#[tokio::test]
+async fn what_is_run_again_keeps_to_what_its_key_allowed() {
+    let folder = Folder::new();
+    let mut life = folder.begin().await;
+    let most = AskedLimits { memory: Some(64 << 20), ..AskedLimits::default() };
+    let allowance = Some(Arc::new(Allowance { most, ..Allowance::default() }));
+    let caller = Caller { allowance, ..asked("").caller };
+    let id = life.accept(Asked { retry: true, caller, ..asked("hang") }).await;
+    life.container().await;
+    let request = life.executions.keeper.read(move |store| store.request(id)).await.unwrap();
+    let execution = unpack_request(id, &request.unwrap()).unwrap();
+    assert_eq!(execution.limits.memory, most.memory);
+    life.stop().await;
+}
+
 /// Waits until it is written down that it was begun so often.
 async fn begun(life: &Life, id: Uuid, times: u32) {
     timeout(SOON, async {
@@ -434,4 +455,44 @@ async fn a_store_that_fails_accepts_nothing_and_what_ends_is_told_all_the_same()
     assert!(matches!(life.found(id).await, Some(Found::Live(_))), "it stays until it is written");
     let late = life.executions.keeper.commit(Change::Forget(id)).await;
     assert!(late.is_err());
+}
+
+/// A name is what was asked for, and what it means when it is accepted is what runs.
+#[tokio::test]
+async fn a_name_means_what_it_meant_when_it_was_accepted() {
+    let folder = Folder::new();
+    let life = folder.begin().await;
+    let named = || Asked {
+        names: Names { runtime: Some("py".into()), resources: None },
+        ..keyed("hello", "k")
+    };
+    let refused = life.executions.accept(named()).await.unwrap_err();
+    assert!(matches!(&refused, Refused::Rejected(r) if r.field == "runtime"), "{refused:?}");
+    let offer = |runtimes| {
+        let templates = BTreeMap::new();
+        life.executor.catalogue().offer(Offered { runtimes, templates });
+    };
+    let runtime = |image: &str| Runtime {
+        name: "py".parse().unwrap(),
+        display_name: None,
+        description: None,
+        version: None,
+        image: image.parse().unwrap(),
+        language: None,
+        env: vec![],
+        limits: AskedLimits::default(),
+        pool: 0,
+    };
+    offer(vec![runtime("python:1")]);
+    let id = life.accept(named()).await;
+    offer(vec![runtime("python:2")]);
+    let end = life.ended(id).await;
+    let outcome = end.as_ref().as_ref().expect("an outcome");
+    assert_eq!((&*outcome.image, outcome.runtime.as_deref()), ("python:1", Some("py")));
+    // The same request is answered alike, even when there is no such runtime any more.
+    offer(vec![]);
+    assert_eq!(life.accept(named()).await, id);
+    let other = Asked { names: Names::default(), ..named() };
+    assert!(matches!(life.executions.accept(other).await, Err(Refused::Conflict)));
+    life.stop().await;
 }

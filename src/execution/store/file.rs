@@ -27,6 +27,8 @@ const PENDING: TableDefinition<u128, ()> = TableDefinition::new("pending");
 const ENDED: TableDefinition<(u64, u128), u64> = TableDefinition::new("ended");
 /// Whom to tell when.
 const DUE: TableDefinition<(u64, u128), ()> = TableDefinition::new("due");
+/// Runtimes by their names.
+const RUNTIMES: TableDefinition<&str, &[u8]> = TableDefinition::new("runtimes");
 /// Numbers about all of it.
 const NUMBERS: TableDefinition<&str, u64> = TableDefinition::new("numbers");
 
@@ -150,6 +152,7 @@ fn prepare(database: &Database) -> Result<u64, StoreError> {
         transaction.open_table(PENDING)?;
         transaction.open_table(ENDED)?;
         transaction.open_table(DUE)?;
+        transaction.open_table(RUNTIMES)?;
         let bytes = {
             let mut numbers = transaction.open_table(NUMBERS)?;
             let version = numbers.get(VERSION)?.map_or(THIS_VERSION, |number| number.value());
@@ -213,6 +216,10 @@ impl Store for FileStore {
 
     fn due(&self, most: usize) -> Result<Vec<(u64, Uuid)>, StoreError> {
         read::due(self, most)
+    }
+
+    fn runtimes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+        read::runtimes(self)
     }
 
     fn bytes(&self) -> u64 {

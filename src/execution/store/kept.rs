@@ -5,6 +5,7 @@
 mod failure;
 mod outcome;
 mod request;
+mod runtime;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,10 +14,12 @@ use uuid::Uuid;
 use super::StoreError;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
+use crate::execution::runtime::{Name, Names, Runtime};
 use crate::execution::transcript::Transcript;
 pub use failure::KeptFailure;
 use outcome::KeptOutcome;
 use request::KeptRequest;
+use runtime::KeptRuntime;
 
 /// All there is to know of an execution but what it was asked and what it printed.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -144,6 +147,30 @@ pub fn pack_request(execution: &Execution) -> Result<Vec<u8>, StoreError> {
 /// When it was not written by [`pack_request`], or a language is gone since.
 pub fn unpack_request(id: Uuid, bytes: &[u8]) -> Result<Execution, StoreError> {
     unpack::<KeptRequest>(bytes)?.restore(id)
+}
+
+/// What a request calls by its names, packed, to be told apart from others.
+///
+/// # Errors
+/// As [`pack_outcome`].
+pub fn pack_names(names: &Names) -> Result<Vec<u8>, StoreError> {
+    pack(names)
+}
+
+/// A runtime, packed without its name.
+///
+/// # Errors
+/// As [`pack_outcome`].
+pub fn pack_runtime(runtime: &Runtime) -> Result<Vec<u8>, StoreError> {
+    pack(&KeptRuntime::from(runtime))
+}
+
+/// The same, read again, as the runtime of this name.
+///
+/// # Errors
+/// When it was not written by [`pack_runtime`], or a language is gone since.
+pub fn unpack_runtime(name: Name, bytes: &[u8]) -> Result<Runtime, StoreError> {
+    unpack::<KeptRuntime>(bytes)?.restore(name)
 }
 
 fn pack(value: &impl Serialize) -> Result<Vec<u8>, StoreError> {

@@ -1,4 +1,5 @@
-//! Executions that outlive their requests, and the service: what is kept of them, and where.
+//! Executions that outlive their requests, and the service: what is kept of them, and where. Beside
+//! them, the runtimes that are registered.
 //!
 //! | | |
 //! |---|---|
@@ -53,6 +54,10 @@ pub enum Change {
     Tried(Uuid, Webhook),
     /// Nothing of it is kept.
     Forget(Uuid),
+    /// A runtime is registered under this name, and replaces one of the same.
+    Register(String, Vec<u8>),
+    /// It is registered no more.
+    Unregister(String),
 }
 
 /// Keeps executions. What is committed is there after a crash; what has ended goes when it is too
@@ -113,7 +118,13 @@ pub trait Store: Send + Sync + 'static {
     /// As [`Store::head`].
     fn due(&self, most: usize) -> Result<Vec<(u64, Uuid)>, StoreError>;
 
-    /// Bytes of all that is kept.
+    /// All runtimes that are registered, packed, by their names.
+    ///
+    /// # Errors
+    /// As [`Store::head`].
+    fn runtimes(&self) -> Result<Vec<(String, Vec<u8>)>, StoreError>;
+
+    /// Bytes of all executions that are kept.
     fn bytes(&self) -> u64;
 
     /// Lets go of the file; nothing works from then on.

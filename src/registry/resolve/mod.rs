@@ -44,6 +44,15 @@ impl Default for PullOptions {
     }
 }
 
+/// Whose choice an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChosenBy {
+    /// It is held against the operator's policy.
+    Request,
+    /// His own images need none of his leave.
+    Operator,
+}
+
 /// A pull that others may take part in. It goes on for as long as one of them keeps its outcome.
 #[must_use]
 pub struct Pull {
@@ -85,17 +94,30 @@ impl Registry {
         Self { images, policy, metrics, pulls, operators: Mutex::default() }
     }
 
-    /// The image that a request names, where no registry has to be asked for it; `None` where one
-    /// has to be, which may take minutes. `asked` is the request's own pull policy.
+    /// The reference as it is run.
+    ///
+    /// # Errors
+    /// `NotAllowed`, naming the rule of the operator's that forbids it.
+    pub fn allow(&self, reference: &Reference, by: ChosenBy) -> Result<Reference, ImageError> {
+        match by {
+            ChosenBy::Request => self.policy.allow(reference),
+            ChosenBy::Operator => Ok(reference.clone()),
+        }
+    }
+
+    /// The image that a request names, itself or by a runtime, where no registry has to be asked for
+    /// it; `None` where one has to be, which may take minutes. `asked` is the request's own pull
+    /// policy.
     ///
     /// # Errors
     /// As [`ImageError`] lists them.
     pub async fn here(
         &self,
         reference: &Reference,
+        by: ChosenBy,
         asked: Option<PullPolicy>,
     ) -> Result<Option<Image>, ImageError> {
-        let run = self.policy.allow(reference)?;
+        let run = self.allow(reference, by)?;
         let policy = self.policy.pull_for(reference, asked)?;
         Ok(self.look(&run, policy).await?.ok())
     }
@@ -107,9 +129,10 @@ impl Registry {
     pub async fn requested(
         &self,
         reference: &Reference,
+        by: ChosenBy,
         asked: Option<PullPolicy>,
     ) -> Result<Image, ImageError> {
-        let run = self.policy.allow(reference)?;
+        let run = self.allow(reference, by)?;
         let policy = self.policy.pull_for(reference, asked)?;
         self.resolve(&run, policy, |_| ()).await
     }
@@ -227,6 +250,11 @@ impl Registry {
             return Pull::over(Err(ImageError::unsupported(reference, reason)));
         }
         self.pulls.start(reference)
+    }
+
+    /// It is no more the operator's to name, and nobody need be told that it is missing.
+    pub fn forget(&self, reference: &Reference) {
+        self.operators().remove(reference);
     }
 
     /// The images that the operator names and that were not here when they were last asked for,

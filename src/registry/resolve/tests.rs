@@ -30,7 +30,7 @@ fn policy(pull: PullPolicy) -> Policy {
 }
 
 async fn ask(registry: &Registry, text: &str) -> Result<Image, ImageError> {
-    registry.requested(&reference(text), None).await
+    registry.requested(&reference(text), ChosenBy::Request, None).await
 }
 
 async fn fails(registry: &Registry, text: &str) -> ImageError {
@@ -377,7 +377,8 @@ async fn never_means_never() {
     assert_eq!(error.kind, ImageErrorKind::NotFound);
     let error = registry.pull(&reference("busybox")).outcome.await.unwrap_err();
     assert_eq!(error.kind, ImageErrorKind::NotAllowed);
-    let asked = registry.requested(&reference("alpine"), Some(PullPolicy::Always)).await;
+    let asked =
+        registry.requested(&reference("alpine"), ChosenBy::Request, Some(PullPolicy::Always)).await;
     assert_eq!(asked.unwrap_err().kind, ImageErrorKind::NotAllowed);
     assert_eq!(images.attempts(), 0);
     assert!(registry.pull_named(&reference("busybox")).outcome.await.is_ok());
@@ -388,10 +389,11 @@ async fn a_request_may_be_stricter() {
     let images = scripted([Play::Image]);
     let registry = of(&images);
     let alpine = reference("alpine");
-    let error = registry.requested(&alpine, Some(PullPolicy::Never)).await.unwrap_err();
+    let error =
+        registry.requested(&alpine, ChosenBy::Request, Some(PullPolicy::Never)).await.unwrap_err();
     assert_eq!((error.kind, images.attempts()), (ImageErrorKind::NotFound, 0));
     images.put("alpine");
-    assert!(registry.requested(&alpine, Some(PullPolicy::Always)).await.is_ok());
+    assert!(registry.requested(&alpine, ChosenBy::Request, Some(PullPolicy::Always)).await.is_ok());
     assert_eq!(images.attempts(), 1);
 }
 

@@ -12,7 +12,7 @@ use prometheus_client::registry::Registry;
 use super::{Label, seconds};
 
 /// Every address there is, as a label.
-pub const ROUTES: [&str; 14] = [
+pub const ROUTES: [&str; 16] = [
     "/execute",
     "/executions",
     "/executions/{id}",
@@ -21,6 +21,8 @@ pub const ROUTES: [&str; 14] = [
     "/images",
     "/images/pull",
     "/images/{reference}",
+    "/runtimes",
+    "/runtimes/{name}",
     "/health",
     "/ready",
     "/metrics",
@@ -100,6 +102,7 @@ fn route(path: &str) -> &'static str {
             Some(_) => OTHER,
         },
         Some(("images", rest)) if !rest.is_empty() => "/images/{reference}",
+        Some(("runtimes", rest)) if !rest.is_empty() && !rest.contains('/') => "/runtimes/{name}",
         Some(("docs", _)) => "/docs",
         _ => OTHER,
     }
@@ -185,7 +188,8 @@ mod tests {
         let api = include_str!("../../../docs/openapi.json");
         let api: serde_json::Value = serde_json::from_str(api).unwrap();
         for (path, known) in api["paths"].as_object().unwrap() {
-            let example = path.replace("{id}", "0190").replace("{reference}", "a:1");
+            let example =
+                path.replace("{id}", "0190").replace("{reference}", "a:1").replace("{name}", "a");
             assert!(ROUTES.contains(&route(&example)) && route(&example) != OTHER, "{path}");
             for method in known.as_object().unwrap().keys() {
                 let method = method.to_uppercase();

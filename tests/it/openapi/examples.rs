@@ -16,6 +16,7 @@ use crate::support::{Engine, Service, until};
 const OWN: &[&str] = &[
     "architecture",
     "config",
+    "cpu_limit",
     "cpu_time",
     "created",
     "created_by",

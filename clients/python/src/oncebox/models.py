@@ -126,6 +126,8 @@ class Result(Checked):
     """It exited by itself with code 0."""
     timings: Timings
     usage: Usage
+    runtime: Optional[str] = None
+    """The runtime that the request has named; absent where it has named none."""
 
     @property
     def stdout(self) -> str:
@@ -150,6 +152,7 @@ class Result(Checked):
             image=data["image"],
             image_digest=data["image_digest"],
             limits_hit=data["limits_hit"],
+            runtime=data.get("runtime"),
             signal=data["signal"],
             status=data["status"],
             stderr_bytes=data["stderr_bytes"],
@@ -180,10 +183,11 @@ class Canary:
 
 Code = Literal["malformed_request", "invalid_json", "invalid_form", "broken_body", "invalid_request",
 "unknown_field", "missing_field", "conflicting_fields", "invalid_path", "invalid_image",
-"unknown_language", "limit_exceeded", "payload_too_large", "invalid_idempotency_key",
-"conflicting_credentials", "unauthorized", "scope_missing", "origin_not_allowed",
-"image_not_allowed", "webhook_not_allowed", "not_found", "execution_not_found",
-"image_not_found", "method_not_allowed", "request_timeout", "image_in_use",
+"unknown_language", "unknown_runtime", "unknown_resources", "limit_exceeded",
+"payload_too_large", "invalid_idempotency_key", "conflicting_credentials", "unauthorized",
+"scope_missing", "origin_not_allowed", "image_not_allowed", "webhook_not_allowed", "not_found",
+"execution_not_found", "runtime_not_found", "image_not_found", "method_not_allowed",
+"request_timeout", "image_in_use", "runtime_exists", "runtime_in_file", "too_many_runtimes",
 "idempotency_conflict", "cancelled", "body_too_large", "uri_too_long", "unsupported_media_type",
 "files_refused", "image_unsupported", "rate_limited", "queue_full", "too_many_executions",
 "too_many_pulls", "headers_too_large", "internal_error", "container_not_made", "container_lost",
@@ -620,6 +624,89 @@ class RemovedImages:
         )
 
 
+@dataclass(frozen=True)
+class Resources:
+    """Limits under a name."""
+
+    name: str
+    cpu_limit: Optional[float] = None
+    memory_limit: Optional[int] = None
+    output_limit: Optional[int] = None
+    pids_limit: Optional[int] = None
+    timeout: Optional[float] = None
+    tmp_size: Optional[int] = None
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        return cls(
+            cpu_limit=data.get("cpu_limit"),
+            memory_limit=data.get("memory_limit"),
+            output_limit=data.get("output_limit"),
+            pids_limit=data.get("pids_limit"),
+            timeout=data.get("timeout"),
+            tmp_size=data.get("tmp_size"),
+            name=data["name"],
+        )
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """A runtime; what it does not say is left out."""
+
+    env: dict[str, str]
+    image: str
+    name: str
+    pool: int
+    """Containers of its image that wait at all times."""
+    source: Literal["file", "registered"]
+    """`file`: the operator's, which nobody else can change; `registered` over this API."""
+    cpu_limit: Optional[float] = None
+    memory_limit: Optional[int] = None
+    output_limit: Optional[int] = None
+    pids_limit: Optional[int] = None
+    timeout: Optional[float] = None
+    tmp_size: Optional[int] = None
+    description: Optional[str] = None
+    display_name: Optional[str] = None
+    language: Optional[str] = None
+    version: Optional[str] = None
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        return cls(
+            cpu_limit=data.get("cpu_limit"),
+            memory_limit=data.get("memory_limit"),
+            output_limit=data.get("output_limit"),
+            pids_limit=data.get("pids_limit"),
+            timeout=data.get("timeout"),
+            tmp_size=data.get("tmp_size"),
+            description=data.get("description"),
+            display_name=data.get("display_name"),
+            env=data["env"],
+            image=data["image"],
+            language=data.get("language"),
+            name=data["name"],
+            pool=data["pool"],
+            source=data["source"],
+            version=data.get("version"),
+        )
+
+
+@dataclass(frozen=True)
+class RuntimeList:
+    """What `runtime` and `resources` of a request may name."""
+
+    resources: list[Resources]
+    runtimes: list[Runtime]
+
+    @classmethod
+    def from_json(cls, data: Any) -> Self:
+        return cls(
+            resources=[Resources.from_json(each) for each in data["resources"]],
+            runtimes=[Runtime.from_json(each) for each in data["runtimes"]],
+        )
+
+
 class ExecuteOptions(TypedDict, total=False):
     """Fields of a request; `None` is the same as leaving it out."""
 
@@ -650,6 +737,14 @@ class ExecuteOptions(TypedDict, total=False):
     pull_policy: Optional[Union[Literal["always", "if-not-present", "never"], str]]
     """When a registry is asked for the image: `always`, only where it is not here, or `never`; no
     laxer than the operator's own.
+    """
+    resources: Optional[str]
+    """A template of limits, such as `small`, `medium` and `large`; see `GET /runtimes`. The
+    request's own limits stand above it, and it above the runtime's.
+    """
+    runtime: Optional[str]
+    """A runtime of `GET /runtimes`: its image, language, variables and limits, where the request
+    has none of its own. Give this or `image`.
     """
     timeout: Optional[float]
     """Seconds; up to the operator's `MAX_TIMEOUT`."""

@@ -12,7 +12,7 @@ fn read(args: &[&str], stdin: &[u8], terminal: bool) -> Result<Execution, String
     let args = ["oncebox", "run"].iter().chain(args);
     let matches = cli::command().try_get_matches_from(args).map_err(|e| e.to_string())?;
     let (_, matches) = matches.subcommand().expect("one");
-    let limits = own_limits(&mut cli::flags(matches));
+    let limits = own(&mut cli::flags(matches));
     let around = Surroundings {
         variable: &|name| (name == "HAS").then(|| "its value".to_owned()),
         stdin: &mut &*stdin,
@@ -103,7 +103,7 @@ fn limits_are_no_settings_here_and_no_short_names_elsewhere() {
     };
     let mut flags =
         flags(&["oncebox", "--timeout", "9", "run", "--memory=1m", "--engine=native", "-"]);
-    let limits = own_limits(&mut flags);
+    let limits = own(&mut flags);
     assert_eq!((&*limits["timeout"], &*limits["memory_limit"]), ("9", "1m"));
     assert_eq!(flags.values.keys().collect::<Vec<_>>(), [&"engine"]);
     assert!(cli::command().try_get_matches_from(["oncebox", "serve", "--memory=1m"]).is_err());

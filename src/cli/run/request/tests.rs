@@ -41,12 +41,24 @@ fn shown(execution: &Execution) -> String {
 }
 
 async fn check(execution: &Execution, encoding: &str) {
-    let Body { content_type, bytes } = body(execution).expect("a body");
+    for names in [&Names::default(), &names()] {
+        // The two exclude each other.
+        let image = execution.image.clone().filter(|_| names.is_empty());
+        check_with(&Execution { image, ..execution.clone() }, names, encoding).await;
+    }
+}
+
+fn names() -> Names {
+    Names { runtime: Some("py".into()), resources: Some("small".into()) }
+}
+
+async fn check_with(execution: &Execution, names: &Names, encoding: &str) {
+    let Body { content_type, bytes } = body(execution, names).expect("a body");
     assert!(content_type.starts_with(encoding), "{content_type}");
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
-    let read = reading(&headers, bytes.into()).await.expect("an execution");
-    assert_eq!(shown(&read), shown(execution));
+    let (read, named) = reading(&headers, bytes.into()).await.expect("an execution");
+    assert_eq!((shown(&read), &named), (shown(execution), names));
 }
 
 #[actix_web::test]
@@ -65,6 +77,6 @@ async fn a_standard_input_of_any_bytes_goes_as_a_form() {
     all.stdin = Some((0..=255).collect::<Vec<u8>>().into());
     check(&all, "multipart/form-data").await;
     all.files[0].executable = true;
-    let Err(why) = body(&all) else { panic!("a form has no place for that") };
+    let Err(why) = body(&all, &Names::default()) else { panic!("a form has no place for that") };
     assert!(why.contains("executable") && why.contains("d/"), "{why}");
 }

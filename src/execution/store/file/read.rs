@@ -3,7 +3,7 @@
 use redb::{ReadTransaction, ReadableDatabase, ReadableTable};
 use uuid::Uuid;
 
-use super::{DUE, FileStore, HEADS, KEYED, OWNED, PENDING, PIECES, closed, refused};
+use super::{DUE, FileStore, HEADS, KEYED, OWNED, PENDING, PIECES, RUNTIMES, closed, refused};
 use crate::execution::store::StoreError;
 use crate::execution::store::kept::Head;
 
@@ -90,6 +90,17 @@ pub(super) fn due(store: &FileStore, most: usize) -> Result<Vec<(u64, Uuid)>, St
         let entries = due.iter()?.take(most).map(|entry| {
             let (time, id) = entry?.0.value();
             Ok((time, Uuid::from_u128(id)))
+        });
+        entries.collect()
+    })
+}
+
+pub(super) fn runtimes(store: &FileStore) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
+    read(store, |transaction| {
+        let runtimes = transaction.open_table(RUNTIMES)?;
+        let entries = runtimes.iter()?.map(|entry| {
+            let (name, packed) = entry?;
+            Ok((name.value().to_owned(), packed.value().to_vec()))
         });
         entries.collect()
     })

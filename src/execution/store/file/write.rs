@@ -3,7 +3,9 @@
 use redb::{ReadableTable, WriteTransaction};
 use uuid::Uuid;
 
-use super::{BODY, DUE, ENDED, FileStore, HEADS, KEYED, OWNED, PENDING, PIECE, PIECES, REQUEST};
+use super::{
+    BODY, DUE, ENDED, FileStore, HEADS, KEYED, OWNED, PENDING, PIECE, PIECES, REQUEST, RUNTIMES,
+};
 use crate::execution::store::kept::{Head, Webhook};
 use crate::execution::store::{Change, StoreError};
 
@@ -20,7 +22,8 @@ pub(super) fn commit(
     let growing = changes.iter().map(|change| match change {
         Change::Accept { request, .. } => request.as_ref().map_or(0, Vec::len) as u64,
         Change::End { body, .. } => body.as_ref().map_or(0, Vec::len) as u64,
-        Change::Begin(_) | Change::Tried(..) | Change::Forget(_) => 0,
+        Change::Register(_, packed) => packed.len() as u64,
+        Change::Begin(_) | Change::Tried(..) | Change::Forget(_) | Change::Unregister(_) => 0,
     });
     let takes = store.disk_takes(growing.sum());
     store.write(|transaction, bytes| {
@@ -60,7 +63,20 @@ impl Tables<'_> {
             Change::End { head, body } => self.end(head, body.as_deref()),
             Change::Tried(id, webhook) => self.tried(*id, webhook),
             Change::Forget(id) => self.forget(*id).map(Ok),
+            Change::Register(name, packed) => self.register(name, packed),
+            Change::Unregister(name) => {
+                self.transaction.open_table(RUNTIMES)?.remove(&**name)?;
+                Ok(Ok(()))
+            }
         }
+    }
+
+    fn register(&mut self, name: &str, packed: &[u8]) -> Changed {
+        if !self.takes {
+            return Ok(Err(StoreError::NoRoom));
+        }
+        self.transaction.open_table(RUNTIMES)?.insert(name, packed)?;
+        Ok(Ok(()))
     }
 
     fn accept(&mut self, head: &Head, request: Option<&[u8]>) -> Changed {

@@ -26,12 +26,14 @@ pub enum KeptFailure {
 /// What stands for a cause that was not kept.
 const TOLD: &str = "the log has the cause, at its own time";
 
-const REJECTIONS: [(RejectionCode, &str); 5] = [
+const REJECTIONS: [(RejectionCode, &str); 7] = [
     (RejectionCode::InvalidRequest, "invalid_request"),
     (RejectionCode::InvalidPath, "invalid_path"),
     (RejectionCode::LimitExceeded, "limit_exceeded"),
     (RejectionCode::PayloadTooLarge, "payload_too_large"),
     (RejectionCode::FilesRefused, "files_refused"),
+    (RejectionCode::UnknownRuntime, "unknown_runtime"),
+    (RejectionCode::UnknownResources, "unknown_resources"),
 ];
 
 const BUSY: [(BusyCode, &str); 3] = [
@@ -56,7 +58,7 @@ const IMAGES: [(ImageErrorKind, &str); 12] = [
 ];
 
 /// The names of fields, which a rejection has for ever.
-const FIELDS: [&str; 17] = [
+const FIELDS: [&str; 19] = [
     "script",
     "stdin",
     "image",
@@ -74,6 +76,8 @@ const FIELDS: [&str; 17] = [
     "pull_policy",
     "retry_on_interrupt",
     "webhook",
+    "runtime",
+    "resources",
 ];
 
 fn word<T: PartialEq + Copy>(list: &[(T, &'static str)], value: T) -> String {

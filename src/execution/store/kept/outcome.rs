@@ -24,6 +24,8 @@ pub(super) struct KeptOutcome {
     execution_time: Duration,
     image: String,
     image_digest: Option<String>,
+    #[serde(default)]
+    runtime: Option<String>,
     limits_hit: Vec<String>,
     cpu_time: Option<Duration>,
     max_memory_bytes: Option<u64>,
@@ -72,6 +74,7 @@ impl From<&Outcome> for KeptOutcome {
             execution_time: outcome.execution_time,
             image: outcome.image.clone(),
             image_digest: outcome.image_digest.clone(),
+            runtime: outcome.runtime.clone(),
             limits_hit: outcome.limits_hit.iter().map(|hit| hit.name().to_owned()).collect(),
             cpu_time: outcome.usage.cpu_time,
             max_memory_bytes: outcome.usage.max_memory_bytes,
@@ -101,6 +104,7 @@ impl KeptOutcome {
             execution_time: self.execution_time,
             image: self.image,
             image_digest: self.image_digest,
+            runtime: self.runtime,
             limits_hit: self.limits_hit.into_iter().filter_map(hit).collect(),
             usage: Usage {
                 cpu_time: self.cpu_time,

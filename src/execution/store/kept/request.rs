@@ -9,9 +9,10 @@ use uuid::Uuid;
 
 use super::unreadable;
 use crate::execution::language::Language;
-use crate::execution::request::{AskedLimits, Execution, InputFile};
+use crate::execution::request::{AskedLimits, EnvName, EnvValue, Execution, InputFile};
+use crate::execution::runtime::InRuntime;
 use crate::execution::store::StoreError;
-use crate::registry::Reference;
+use crate::registry::{ChosenBy, Reference};
 
 #[derive(Serialize, Deserialize)]
 pub(super) struct KeptRequest {
@@ -33,6 +34,51 @@ pub(super) struct KeptRequest {
     pids: Option<u32>,
     tmp: Option<u64>,
     output: Option<u64>,
+    /// Left out where none was named, so that what was kept before there were runtimes is the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    runtime: Option<KeptInRuntime>,
+}
+
+/// The runtime that it is in. What it has brought along is among the request's own.
+#[derive(Serialize, Deserialize)]
+struct KeptInRuntime {
+    name: String,
+    /// The image is the operator's choice.
+    operators: bool,
+    has_env: bool,
+    #[serde(flatten)]
+    limits: KeptLimits,
+}
+
+/// Limits that something names.
+#[derive(Serialize, Deserialize)]
+pub(super) struct KeptLimits {
+    #[serde(default)]
+    timeout: Option<Duration>,
+    #[serde(default)]
+    memory: Option<u64>,
+    #[serde(default)]
+    cpu_millis: Option<u32>,
+    #[serde(default)]
+    pids: Option<u32>,
+    #[serde(default)]
+    tmp: Option<u64>,
+    #[serde(default)]
+    output: Option<u64>,
+}
+
+impl From<AskedLimits> for KeptLimits {
+    fn from(limits: AskedLimits) -> Self {
+        let AskedLimits { timeout, memory, cpu_millis, pids, tmp, output } = limits;
+        Self { timeout, memory, cpu_millis, pids, tmp, output }
+    }
+}
+
+impl From<KeptLimits> for AskedLimits {
+    fn from(limits: KeptLimits) -> Self {
+        let KeptLimits { timeout, memory, cpu_millis, pids, tmp, output } = limits;
+        Self { timeout, memory, cpu_millis, pids, tmp, output }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -45,7 +91,7 @@ struct KeptInput {
 impl From<&Execution> for KeptRequest {
     fn from(execution: &Execution) -> Self {
         let bytes = |bytes: &Bytes| ByteBuf::from(bytes.to_vec());
-        let limits = execution.limits;
+        let limits = execution.asked_limits();
         Self {
             script: bytes(&execution.script),
             stdin: execution.stdin.as_ref().map(bytes),
@@ -75,12 +121,27 @@ impl From<&Execution> for KeptRequest {
             pids: limits.pids,
             tmp: limits.tmp,
             output: limits.output,
+            runtime: execution.runtime.as_ref().map(|runtime| KeptInRuntime {
+                name: runtime.name.to_string(),
+                operators: runtime.chosen_by == ChosenBy::Operator,
+                has_env: runtime.has_env,
+                limits: runtime.limits.into(),
+            }),
         }
     }
 }
 
+impl KeptInRuntime {
+    fn restore(self) -> Result<InRuntime, StoreError> {
+        let Self { name, operators, has_env, limits } = self;
+        let chosen_by = if operators { ChosenBy::Operator } else { ChosenBy::Request };
+        let name = name.parse().map_err(unreadable)?;
+        Ok(InRuntime { name, chosen_by, limits: limits.into(), has_env })
+    }
+}
+
 /// In the form that is read as the same name, the registry left out where it was left out.
-fn written(reference: &Reference) -> String {
+pub(super) fn written(reference: &Reference) -> String {
     if reference.is_unqualified() { reference.to_string() } else { reference.full() }
 }
 
@@ -93,9 +154,6 @@ impl KeptRequest {
         let file = |file: KeptInput| {
             let path = file.path.try_into().map_err(unreadable)?;
             Ok(InputFile { path, content: bytes(file.content), executable: file.executable })
-        };
-        let pair = |(name, value): (String, String)| {
-            Ok((name.try_into().map_err(unreadable)?, value.try_into().map_err(unreadable)?))
         };
         Ok(Execution {
             id,
@@ -117,10 +175,20 @@ impl KeptRequest {
                 tmp: self.tmp,
                 output: self.output,
             },
+            runtime: self.runtime.map(KeptInRuntime::restore).transpose()?,
+            // Its limits are among the request's own.
+            resources: None,
         })
     }
 }
 
-fn each<T, U>(all: Vec<T>, one: impl Fn(T) -> Result<U, StoreError>) -> Result<Vec<U>, StoreError> {
+pub(super) fn pair((name, value): (String, String)) -> Result<(EnvName, EnvValue), StoreError> {
+    Ok((name.try_into().map_err(unreadable)?, value.try_into().map_err(unreadable)?))
+}
+
+pub(super) fn each<T, U>(
+    all: Vec<T>,
+    one: impl Fn(T) -> Result<U, StoreError>,
+) -> Result<Vec<U>, StoreError> {
     all.into_iter().map(one).collect()
 }

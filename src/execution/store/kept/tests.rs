@@ -9,10 +9,12 @@ use crate::execution::admission::BusyCode;
 use crate::execution::language::Language;
 use crate::execution::outcome::{LimitHit, Status, Timings, Usage};
 use crate::execution::output::Captured;
+use crate::execution::request::AskedLimits;
+use crate::execution::runtime::{InRuntime, Template};
 use crate::execution::testing::{execution, file};
 use crate::execution::transcript::Stream;
 use crate::execution::{Failure, Rejection, RejectionCode};
-use crate::registry::{ImageError, ImageErrorKind};
+use crate::registry::{ChosenBy, ImageError, ImageErrorKind};
 
 fn outcome(stdout: &[u8], stderr: &[u8]) -> Outcome {
     let content = |bytes: &[u8]| ResultContent { bytes: bytes.to_vec(), executable: true };
@@ -27,6 +29,7 @@ fn outcome(stdout: &[u8], stderr: &[u8]) -> Outcome {
         execution_time: Duration::from_nanos(1_234_567_891),
         image: "host".into(),
         image_digest: None,
+        runtime: Some("python".into()),
         limits_hit: LimitHit::ALL.to_vec(),
         usage: Usage { cpu_time: Some(Duration::from_nanos(7)), ..Usage::default() },
         timings: Timings { ran: Duration::from_nanos(3), ..Timings::default() },
@@ -108,6 +111,19 @@ fn a_request_comes_back_as_it_was_asked() {
         let restored = unpack_request(request.id, &packed).unwrap();
         assert_eq!(format!("{request:?}"), format!("{restored:?}"));
     }
+    // What it has asked for by a template is its own from then on, and its runtime's is not.
+    let usual = AskedLimits { pids: Some(7), ..AskedLimits::default() };
+    let template = AskedLimits { memory: Some(9 << 20), timeout: None, ..usual };
+    request.resources = Some(Template { name: "small".parse().unwrap(), limits: template });
+    request.runtime = Some(InRuntime {
+        name: "python".parse().unwrap(),
+        chosen_by: ChosenBy::Operator,
+        limits: usual,
+        has_env: true,
+    });
+    let restored = unpack_request(request.id, &pack_request(&request).unwrap()).unwrap();
+    assert_eq!(restored.runtime, request.runtime);
+    assert_eq!((restored.limits, restored.resources), (request.asked_limits(), None));
     assert_eq!(pack_request(&execution("x")).unwrap(), pack_request(&execution("x")).unwrap());
     assert_ne!(pack_request(&execution("x")).unwrap(), pack_request(&execution("y")).unwrap());
     request.forward_env = false;
