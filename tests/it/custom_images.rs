@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::service::{client, oncebox};
-use crate::support::{BUSYBOX, Engine, Registry, Shared, host, turn};
+use crate::support::{BUSYBOX, Engine, Registry, Service, Shared, host, turn};
 
 /// In front of the images' names.
 const PREFIX: &str = "oncebox-test";
@@ -30,8 +30,8 @@ fn said(output: &Output) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&text).into_owned())
 }
 
-fn url(engine: Engine) -> String {
-    format!("http://{}", Shared::get(engine).address())
+fn url(service: &Service) -> String {
+    format!("http://{}", service.address())
 }
 
 /// `custom-images/accept`.
@@ -72,16 +72,18 @@ fn import(name: &str) {
 
 fn accepted(engine: Engine, image: &str, base: &str) {
     let name = format!("{PREFIX}/{image}:dev");
+    let service = Shared::get(engine);
+    let server = url(&service);
     match engine {
         Engine::Docker => {
-            build(image, base, &["--server", &url(engine)]);
+            build(image, base, &["--server", &server]);
             says_what_it_is(&name, image);
         }
         Engine::Native => {
             build(image, base, &["--no-test"]);
             import(&name);
             let file = custom_images().join(image).join("acceptance.toml");
-            let (status, text) = accept(&name, &file, &url(engine));
+            let (status, text) = accept(&name, &file, &server);
             assert_eq!(status, Some(0), "{text}");
         }
     }
@@ -139,7 +141,10 @@ fn a_file_that_says_what_accept_does_not_know_is_refused() {
         ("[[test]]\nname = 'a'\n[[test]]\nname = 'a'", "test 'a' is there twice"),
         ("[[test]]\nname = 'a'\nimage = 'x'", "test 'a' names an image"),
         ("[[test]]\nname = 'a'\nexpect.stdot = ''", "test 'a': expect has the key 'stdot'"),
-        ("[[test]]\nname = 'a'\nexpect.exit_code = '0'", "exit_code is '0'; it must be of type int"),
+        (
+            "[[test]]\nname = 'a'\nexpect.exit_code = '0'",
+            "exit_code is '0'; it must be of type int",
+        ),
         ("[[test]]\nname = 'a'\nexpect.stdout_matches = '('", "stdout_matches '('"),
         ("[[test]]\nname = 'a'\nexpect.files = [{ size = 1 }]", "a file has the key 'size'"),
         ("[[test]]\nname = 'a'\nexpect.files = [{}]", "a file has no path"),
@@ -172,7 +177,8 @@ fn what_is_not_as_expected_fails_by_name(engine: Engine) {
     ];
     let texts = std::iter::once(all).chain(cases.iter().map(|case| case.0)).enumerate();
     let tests = texts.map(|(n, expect)| format!("[[test]]\nname = '{n}'\n{script}{expect}\n"));
-    let (status, said) = accept_text(&tests.collect::<String>(), &url(engine));
+    let service = Shared::get(engine);
+    let (status, said) = accept_text(&tests.collect::<String>(), &url(&service));
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("\nok 1 - 0 ("), "{said}");
     let mut rest = said.as_str();
@@ -227,7 +233,8 @@ impl Team {
     fn with(self, tool: &str, status: u8) -> Self {
         let file = self.folder.path().join("bin").join(tool);
         let calls = self.folder.path().join("calls");
-        let script = format!("#!/bin/sh\necho {tool} \"$@\" >>{}\nexit {status}\n", calls.display());
+        let script =
+            format!("#!/bin/sh\necho {tool} \"$@\" >>{}\nexit {status}\n", calls.display());
         fs::write(&file, script).expect("a file");
         fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("a mode");
         self
