@@ -21,8 +21,8 @@ useradd --uid 1000 --home-dir /tmp --no-create-home --shell /bin/bash executor
 # What compiling and running a single file never reads.
 rm -rf /usr/lib/jvm/*/jmods /usr/lib/jvm/*/lib/src.zip /usr/share/go-*/test /usr/share/go-*/api
 
-# `go` of /usr/local/bin begins each container's cache with this one.
-GOCACHE=/usr/local/share/go-build /usr/bin/go build std
+# `go` of /usr/local/bin begins each container's cache with this one. Here it may use all processors.
+GOCACHE=/usr/local/share/go-build GOFLAGS='' GOMAXPROCS='' /usr/bin/go build std
 chmod -R a+rX /usr/local/share/go-build
 
 # `run-java` maps this archive instead of loading the classes of the compiler one by one.
