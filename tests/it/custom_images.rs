@@ -341,12 +341,15 @@ fn what_docker_images_are_not_put_through_is_said_by_name() {
     assert!(text.contains("skipped, not installed: trivy syft"), "{text}");
     assert!(text.contains(&format!("not tested: {}/mine:7\n", team.registry())), "{text}");
 
-    let cases: [(&[&str], &str); 7] = [
+    let cases: &[(&[&str], &str)] = &[
         (&["--scan", "--strict"], "--scan --strict: trivy is not installed"),
         (&["--push", "--sign", "key"], "--sign: cosign is not installed"),
         (&["--sign", "key"], "--sign needs --push"),
         (&["--build-arg", "OTHER=1"], "no Dockerfile of ./mine has an ARG OTHER"),
         (&["--server", "http://x", "--no-test"], "--server is for the tests"),
+        (&["--api-key-file", "key"], "--api-key-file needs --server"),
+        (&["--sbom", "here"], "--sbom and --strict need --scan"),
+        (&["--push", "--registry", ""], "--push needs --registry"),
         (&["--signed"], "there is no option --signed"),
         (&["nothere"], "nothere: there is no "),
     ];
