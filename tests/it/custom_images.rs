@@ -190,6 +190,31 @@ fn what_is_not_as_expected_fails_by_name(engine: Engine) {
     assert!(said.contains(&format!("# {} of {} failed in host", cases.len(), cases.len() + 1)));
 }
 
+/// One that nobody else has.
+fn a_key_in_a_file_opens_the_door(engine: Engine) {
+    let folder = folder(&[
+        (
+            "keys.toml",
+            "[[keys]]\nname = 'ci'\nscopes = ['execute']\n\
+             hash = 'sha256:0cbf8ea039a6e0c33151899d744bc4e0cdbe39763df8d89f69fc92ce36f7ac84'\n",
+        ),
+        ("key", "obx_this-is-the-key-of-a-test-and-of-nobody-else\n"),
+        ("acceptance.toml", "[[test]]\nname = 'a'\nscript = 'true'"),
+    ]);
+    let path = |name: &str| folder.path().join(name);
+    fs::set_permissions(path("keys.toml"), fs::Permissions::from_mode(0o600)).expect("a mode");
+    let keys = path("keys.toml");
+    let service = Service::start(engine, &[("API_KEYS_FILE", keys.to_str().expect("text"))]);
+    let (status, text) = accept("host", &path("acceptance.toml"), &url(&service));
+    assert_eq!(status, Some(1), "{text}");
+    assert!(text.contains("401 unauthorized: "), "{text}");
+    let mut command = Command::new("/usr/bin/python3");
+    command.arg(custom_images().join("accept")).arg("host").arg(path("acceptance.toml"));
+    command.args(["--server", &url(&service)]).arg("--api-key-file").arg(path("key"));
+    let (status, text) = said(&command.output().expect("python3 runs"));
+    assert_eq!(status, Some(0), "{text}");
+}
+
 #[test]
 fn no_service_is_no_success() {
     let (status, said) = accept_text("[[test]]\nname = 'a'\nscript = ''", "http://127.0.0.1:1");
@@ -363,5 +388,5 @@ fn what_docker_images_are_not_put_through_is_said_by_name() {
 on_both_engines! {
     together: python_scientific_from_its_dockerfile, nodejs_runtime_from_its_dockerfile,
         multi_language_from_its_dockerfile;
-    native: what_is_not_as_expected_fails_by_name
+    native: what_is_not_as_expected_fails_by_name, a_key_in_a_file_opens_the_door
 }
