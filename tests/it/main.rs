@@ -16,6 +16,7 @@ mod clean;
 mod clients;
 mod conformance;
 mod docker_user;
+mod custom_images;
 mod ends;
 mod executions;
 mod first_minute;
