@@ -6,6 +6,7 @@ pub(crate) mod images;
 mod launch;
 mod offline;
 mod once;
+mod prepare;
 pub(crate) mod privileges;
 mod runtimes;
 mod socket;
@@ -19,7 +20,6 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::web;
 use rustix::net::listen as listen_again;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
@@ -30,7 +30,7 @@ use tracing::{error, info, warn};
 use crate::api::access::{Access, KeyFileError};
 use crate::api::runtimes::file::Reloading;
 use crate::api::{self, Canary, Door, Readiness};
-use crate::config::{EngineChoice, Settings, User};
+use crate::config::Settings;
 use crate::engine::Engine;
 use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
@@ -43,7 +43,7 @@ pub(crate) use choose::{try_docker, try_native};
 pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
 pub(crate) use once::{Once, Witness};
-use socket::Socket;
+use prepare::Prepared;
 
 /// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -58,8 +58,7 @@ const CLOSE: Duration = Duration::from_secs(10);
 /// is one thread; then privileges go; then everything else.
 pub fn serve(settings: &Settings) -> ExitCode {
     telemetry::start(settings.log_level, settings.log_format);
-    raise_descriptor_limit();
-    let prepared = prepare(settings);
+    let prepared = Prepared::before_threads(settings);
     let ended = prepared.and_then(|Prepared { launched, executions, runtime }| {
         runtime.block_on(run(settings, launched, executions))
     });
@@ -70,60 +69,6 @@ pub fn serve(settings: &Settings) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Every container takes a few descriptors, here and in the spawner. The soft limit is low only for
-/// the sake of old programs that use select(2).
-fn raise_descriptor_limit() {
-    let limit = getrlimit(Resource::Nofile);
-    let all = Rlimit { current: limit.maximum, ..limit };
-    if let Err(error) = setrlimit(Resource::Nofile, all) {
-        warn!(%error, "the limit of open files stays as it is");
-    }
-}
-
-/// What has to be there before the process gives up its privileges, and what it gets behind that.
-struct Prepared {
-    launched: Option<Launched>,
-    executions: Place,
-    runtime: tokio::runtime::Runtime,
-}
-
-fn prepare(settings: &Settings) -> Result<Prepared, String> {
-    let (launched, executions) = match (settings.engine, &settings.user) {
-        (EngineChoice::Docker, None) => (None, executions::place(settings, None)?),
-        (EngineChoice::Docker, Some(user)) => {
-            become_user_of_docker(settings, user)?;
-            // What it opens from here on, that user may open.
-            (None, executions::place(settings, None)?)
-        }
-        (_, user) => {
-            let owner = user.as_ref().map(privileges::ids).transpose()?;
-            let launched = Launched::now(settings, owner);
-            let executions = executions::place(settings, owner)?;
-            if let Some(user) = user {
-                privileges::become_user(user, None)?;
-            }
-            (Some(launched), executions)
-        }
-    };
-    // HTTP has threads of its own, as many as there are cores; here is what goes on behind it.
-    let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
-    let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
-    Ok(Prepared { launched, executions, runtime })
-}
-
-/// On the docker engine nothing needs root but the way to the daemon's socket, and for that its group
-/// will do.
-fn become_user_of_docker(settings: &Settings, user: &User) -> Result<(), String> {
-    let ids = privileges::ids(user)?;
-    executions::make_folder(settings, ids);
-    let socket = Socket::find(settings)?;
-    let group = socket.as_ref().and_then(|socket| socket.group_for(ids));
-    privileges::become_user(user, group)?;
-    socket.map_or(Ok(()), |socket| socket.can_be_used_by(ids.0))
 }
 
 async fn run(
