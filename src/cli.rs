@@ -1,6 +1,7 @@
 //! Arguments to subcommand to exit code.
 
 mod columns;
+mod healthcheck;
 mod image;
 mod key;
 mod languages;
@@ -43,6 +44,9 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         return languages::run(matches);
     }
     let mut flags = flags(innermost(matches));
+    if name == "healthcheck" {
+        return healthcheck::run(&flags, matches);
+    }
     // There they are the script's own, and no settings.
     let limits = if name == "run" { run::own_limits(&mut flags) } else { BTreeMap::new() };
     match Settings::load(&flags, |name| std::env::var(name).ok(), &Machine::this()) {
@@ -72,6 +76,7 @@ fn command() -> Command {
         .subcommand(languages::command())
         .subcommand(image::command())
         .subcommand(key::command())
+        .subcommand(healthcheck::command())
         .subcommand(
             Command::new("doctor").about("Check what this machine can do, and say how to mend it"),
         )
@@ -109,7 +114,8 @@ fn innermost(matches: &ArgMatches) -> &ArgMatches {
 }
 
 fn flags(matches: &ArgMatches) -> Flags {
-    let text = |name: &str| matches.get_one::<String>(name).cloned();
+    // A subcommand may have an argument of its own under a setting's name.
+    let text = |name: &str| matches.try_get_one::<String>(name).ok().flatten().cloned();
     let values = KEYS.iter().filter_map(|key| text(key.name).map(|value| (key.name, value)));
     Flags { file: text("config"), values: values.collect() }
 }

@@ -42,6 +42,12 @@ const fn key(
 pub const KEYS: &[Key] = &[
     key("host", Some("127.0.0.1"), "ADDRESS", "Address to listen on"),
     key("port", Some("8080"), "PORT", "Port to listen on; 0 takes a free one"),
+    key(
+        "published_on",
+        None,
+        "ADDRESS",
+        "In a container: where Docker publishes the port, in place of HOST",
+    ),
     key("api_keys_file", None, "FILE", "API keys that are let in; `oncebox key new` makes one"),
     key("allow_anonymous", Some("false"), "BOOL", "Listen beyond loopback without API keys"),
     key(

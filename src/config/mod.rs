@@ -15,7 +15,7 @@ mod values;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-pub(crate) use access::keys_file;
+pub(crate) use access::{address_to_ask, keys_file};
 pub use error::{Origin, SettingsError};
 pub use executions::ExecutionSettings;
 pub use http::{HttpSettings, Timeouts};

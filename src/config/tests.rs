@@ -106,6 +106,9 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "TIMEOUT=NaN", ""),
         ("", "HOST=0.0.0.0", ""),
         ("", "HOST=example.org", ""),
+        ("", "HOST=0.0.0.0\nPUBLISHED_ON=0.0.0.0", ""),
+        ("", "HOST=127.0.0.1\nPUBLISHED_ON=192.0.2.1", ""),
+        ("", "HOST=0.0.0.0\nPUBLISHED_ON=example.org", ""),
         ("", "ALLOW_ANONYMOUS=yes", ""),
         ("allow_anonymous=true", "API_KEYS_FILE=/etc/keys.toml", ""),
         ("", "RATE_LIMIT=fast", ""),
@@ -339,4 +342,56 @@ fn every_key_is_named_once_and_alike_everywhere() {
     let names: std::collections::BTreeSet<_> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(names.len(), KEYS.len());
     assert!(names.iter().all(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'_')));
+}
+
+/// Compose hands `${KEY:-}` on as an empty text.
+#[test]
+fn an_empty_variable_is_as_if_it_were_not_there() {
+    let empty = |name: &str| {
+        let known = KEYS.iter().any(|key| key.variable() == name);
+        known.then(String::new).or_else(|| (name == "HOME").then(|| "/home/x".to_owned()))
+    };
+    let home = |name: &str| (name == "HOME").then(|| "/home/x".to_owned());
+    let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+    let shown = |settings: Result<Settings, _>| format!("{:?}", settings.expect("valid"));
+    assert_eq!(
+        shown(Settings::load(&flags, empty, &MACHINE)),
+        shown(Settings::load(&flags, home, &MACHINE))
+    );
+    assert_eq!(
+        load("", "MEMORY_LIMIT=", "memory_limit = '7m'").expect("valid").ceilings.default.memory,
+        7 << 20
+    );
+    // Of a flag or the file nobody means that.
+    assert!(load("port=", "", "").is_err() && load("", "", "port = ''").is_err());
+}
+
+#[test]
+fn where_a_containers_port_is_published_counts_in_place_of_where_it_listens() {
+    for safe in ["127.0.0.1", "127.0.0.2", "::1", "localhost"] {
+        let settings = load("", &format!("HOST=0.0.0.0\nPUBLISHED_ON={safe}"), "").expect("valid");
+        assert_eq!(settings.address.to_string(), "0.0.0.0:8080");
+    }
+    let published = "HOST=0.0.0.0\nPUBLISHED_ON=0.0.0.0";
+    for (more, allowed) in
+        [("ALLOW_ANONYMOUS=true", true), ("API_KEYS_FILE=/x", true), ("PUBLISHED_ON=", false)]
+    {
+        assert_eq!(load("", &format!("{published}\n{more}"), "").is_ok(), allowed, "{more}");
+    }
+}
+
+#[test]
+fn a_service_is_asked_where_it_listens() {
+    let asked = |environment: &str| {
+        let pairs: BTreeMap<_, _> = environment.lines().filter_map(|l| l.split_once('=')).collect();
+        let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+        address_to_ask(&flags, |name| pairs.get(name).map(|value| (*value).to_owned()))
+            .map(|address| address.to_string())
+            .map_err(|e| e.to_string())
+    };
+    assert_eq!(asked(""), Ok("127.0.0.1:8080".into()));
+    assert_eq!(asked("HOST=0.0.0.0\nPORT=9"), Ok("127.0.0.1:9".into()));
+    assert_eq!(asked("HOST=::"), Ok("[::1]:8080".into()));
+    assert_eq!(asked("HOST=192.0.2.7\nTIMEOUT=nonsense"), Ok("192.0.2.7:8080".into()));
+    assert!(asked("PORT=0").expect_err("refused").contains("PORT"));
 }

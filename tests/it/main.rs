@@ -18,6 +18,7 @@ mod conformance;
 mod ends;
 mod executions;
 mod first_minute;
+mod healthcheck;
 mod http;
 mod humaneval;
 mod isolation;
