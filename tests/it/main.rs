@@ -15,6 +15,7 @@ mod admission;
 mod clean;
 mod clients;
 mod conformance;
+mod deployment;
 mod ends;
 mod executions;
 mod first_minute;
