@@ -7,6 +7,7 @@ mod launch;
 mod offline;
 mod once;
 pub(crate) mod privileges;
+mod socket;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -27,7 +28,7 @@ use tracing::{error, info, warn};
 
 use crate::api::access::{Access, KeyFileError};
 use crate::api::{self, Canary, Door, Readiness};
-use crate::config::{EngineChoice, Settings};
+use crate::config::{EngineChoice, Settings, User};
 use crate::engine::Engine;
 use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
@@ -39,6 +40,7 @@ pub(crate) use choose::{try_docker, try_native};
 pub use launch::{Launched, NoStore};
 pub(crate) use offline::{Begun, Offline};
 pub(crate) use once::{Once, Witness};
+use socket::Socket;
 
 /// For cancelled executions to answer.
 const LAST_ANSWERS: Duration = Duration::from_secs(1);
@@ -85,19 +87,40 @@ struct Prepared {
 }
 
 fn prepare(settings: &Settings) -> Result<Prepared, String> {
-    let owner = settings.user.as_ref().map(privileges::ids).transpose()?;
-    let needed = settings.engine != EngineChoice::Docker;
-    let launched = needed.then(|| Launched::now(settings, owner));
-    let executions = executions::place(settings, owner)?;
-    if let Some(user) = &settings.user {
-        privileges::become_user(user)?;
-    }
+    let (launched, executions) = match (settings.engine, &settings.user) {
+        (EngineChoice::Docker, None) => (None, executions::place(settings, None)?),
+        (EngineChoice::Docker, Some(user)) => {
+            become_user_of_docker(settings, user)?;
+            // What it opens from here on, that user may open.
+            (None, executions::place(settings, None)?)
+        }
+        (_, user) => {
+            let owner = user.as_ref().map(privileges::ids).transpose()?;
+            let launched = Launched::now(settings, owner);
+            let executions = executions::place(settings, owner)?;
+            if let Some(user) = user {
+                privileges::become_user(user, None)?;
+            }
+            (Some(launched), executions)
+        }
+    };
     // HTTP has threads of its own, as many as there are cores; here is what goes on behind it.
     let threads = std::thread::available_parallelism().map_or(1, |cores| cores.get().div_ceil(2));
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(threads).enable_all().build();
     let runtime = runtime.map_err(|e| format!("no threads: {e}"))?;
     Ok(Prepared { launched, executions, runtime })
+}
+
+/// On the docker engine nothing needs root but the way to the daemon's socket, and for that its group
+/// will do.
+fn become_user_of_docker(settings: &Settings, user: &User) -> Result<(), String> {
+    let ids = privileges::ids(user)?;
+    executions::make_folder(settings, ids);
+    let socket = Socket::find(settings)?;
+    let group = socket.as_ref().and_then(|socket| socket.group_for(ids));
+    privileges::become_user(user, group)?;
+    socket.map_or(Ok(()), |socket| socket.can_be_used_by(ids.0))
 }
 
 async fn run(

@@ -33,6 +33,14 @@ pub(super) fn place(settings: &Settings, owner: Option<(u32, u32)>) -> Result<Pl
     }
 }
 
+/// Makes the folder of the usual place for them, where there is none, for the user that this process
+/// will be. Where that fails, the user fails as well, and says why.
+pub(super) fn make_folder(settings: &Settings, owner: (u32, u32)) {
+    if let Some(path) = &settings.executions.store {
+        let _ = Place::make_folder(path, owner);
+    }
+}
+
 /// What is kept there.
 ///
 /// # Errors

@@ -104,7 +104,7 @@ pub(super) fn become_owner(
 ) -> Result<(), String> {
     let Some((uid, gid)) = owner else { return Ok(()) };
     let was = login(settings).is_some();
-    privileges::become_user(&User::Ids { uid, gid })?;
+    privileges::become_user(&User::Ids { uid, gid }, None)?;
     // What is closed to its new user is as good as absent.
     if login(settings).is_none() {
         settings.images.credentials.docker_config = None;

@@ -3,16 +3,25 @@
 use std::fs;
 
 use rustix::process::{Gid, Uid};
-use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, set_capabilities, set_no_new_privs, set_thread_groups,
+    set_thread_res_gid, set_thread_res_uid,
+};
 
 use crate::config::User;
 
-/// Becomes `user`: no supplementary groups, no capabilities, no way back. To be called while the
-/// process has one thread; the spawner is another process and keeps its own.
+const NO_CAPABILITIES: CapabilitySets = CapabilitySets {
+    effective: CapabilitySet::empty(),
+    permitted: CapabilitySet::empty(),
+    inheritable: CapabilitySet::empty(),
+};
+
+/// Becomes `user`: no supplementary group but the one given, no capabilities, no way back. To be
+/// called while the process has one thread; the spawner is another process and keeps its own.
 ///
 /// # Errors
 /// A sentence that says what could not be given up; the process must not go on then.
-pub(crate) fn become_user(user: &User) -> Result<(), String> {
+pub(crate) fn become_user(user: &User, group: Option<u32>) -> Result<(), String> {
     let (uid, gid) = ids(user)?;
     let threads = fs::read_dir("/proc/self/task").map_or(0, Iterator::count);
     if threads != 1 {
@@ -21,14 +30,17 @@ pub(crate) fn become_user(user: &User) -> Result<(), String> {
         ));
     }
     let (wanted_uid, wanted_gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-    set_thread_groups(&[])
+    let groups: Vec<Gid> = group.into_iter().map(Gid::from_raw).collect();
+    set_thread_groups(&groups)
         .and_then(|()| set_thread_res_gid(wanted_gid, wanted_gid, wanted_gid))
         .and_then(|()| set_thread_res_uid(wanted_uid, wanted_uid, wanted_uid))
+        // A container's runtime may have made some of them inheritable.
+        .and_then(|()| set_capabilities(None, NO_CAPABILITIES))
         .and_then(|()| set_no_new_privs(true))
         .map_err(|e| format!("this process may not become user {uid} with group {gid}: {e}"))?;
     let status = fs::read_to_string("/proc/self/status")
         .map_err(|e| format!("/proc/self/status cannot be read: {e}"))?;
-    verify(&status, uid, gid)
+    verify(&status, uid, gid, group)
 }
 
 /// The uid and gid of a user.
@@ -62,11 +74,11 @@ fn look_up(passwd: &str, name: &str) -> Option<(u32, u32)> {
 }
 
 /// Holds `/proc/self/status` against what was asked for.
-fn verify(status: &str, uid: u32, gid: u32) -> Result<(), String> {
+fn verify(status: &str, uid: u32, gid: u32, group: Option<u32>) -> Result<(), String> {
     let wanted = [
         ("Uid", format!("{uid} {uid} {uid} {uid}")),
         ("Gid", format!("{gid} {gid} {gid} {gid}")),
-        ("Groups", String::new()),
+        ("Groups", group.map(|group| group.to_string()).unwrap_or_default()),
         ("CapInh", "0000000000000000".into()),
         ("CapPrm", "0000000000000000".into()),
         ("CapEff", "0000000000000000".into()),
@@ -105,7 +117,10 @@ mod tests {
 
     #[test]
     fn whatever_is_left_is_named() {
-        assert_eq!(verify(STATUS, 7, 8), Ok(()));
+        assert_eq!(verify(STATUS, 7, 8, None), Ok(()));
+        let with_group = STATUS.replace("Groups:\t ", "Groups:\t27 ");
+        assert_eq!(verify(&with_group, 7, 8, Some(27)), Ok(()));
+        assert!(verify(STATUS, 7, 8, Some(27)).is_err());
         let left = [
             ("Uid:\t7\t7\t7\t7", "Uid:\t7\t7\t0\t7", "Uid"),
             ("Groups:\t ", "Groups:\t27 ", "Groups"),
@@ -114,7 +129,7 @@ mod tests {
             ("CapAmb:\t0000000000000000\n", "", "CapAmb"),
         ];
         for (from, to, name) in left {
-            let refused = verify(&STATUS.replace(from, to), 7, 8).expect_err("refused");
+            let refused = verify(&STATUS.replace(from, to), 7, 8, None).expect_err("refused");
             assert!(refused.contains(name), "{refused}");
         }
     }

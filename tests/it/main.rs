@@ -16,6 +16,7 @@ mod clean;
 mod clients;
 mod conformance;
 mod deployment;
+mod docker_user;
 mod ends;
 mod executions;
 mod first_minute;

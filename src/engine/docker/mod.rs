@@ -46,6 +46,7 @@ use self::pull::Patience;
 use self::removal::Remover;
 use self::request::{INSTANCE_LABEL, OWNER_LABEL, Profile};
 use self::sweep::This;
+pub(crate) use self::transport::socket;
 use self::version::{ApiVersion, Host};
 use super::hardening::{self, Expected};
 use super::owner::Owner;

@@ -51,6 +51,11 @@ pub(super) struct Transport {
     version: Option<ApiVersion>,
 }
 
+/// The Unix socket that a `DOCKER_HOST` leads to.
+pub(crate) fn socket(host: Option<&str>) -> Option<&Path> {
+    host.unwrap_or(DEFAULT_HOST).strip_prefix("unix://").map(Path::new)
+}
+
 impl Transport {
     /// For a `DOCKER_HOST`; nothing is sent yet.
     ///

@@ -35,6 +35,14 @@ impl Place {
         Ok(Self::File { path: path.to_owned(), file })
     }
 
+    /// Makes what is missing of a file's folder, and gives that to `owner`.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn make_folder(path: &Path, owner: (u32, u32)) -> io::Result<()> {
+        make_folder(path, Some(owner))
+    }
+
     /// The database in it.
     ///
     /// # Errors

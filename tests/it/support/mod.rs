@@ -10,6 +10,7 @@ pub mod images;
 pub mod layers;
 pub mod raw;
 pub mod registry;
+pub mod relay;
 pub mod residue;
 pub mod service;
 pub mod tokens;
