@@ -5,7 +5,7 @@
 use serde_json::{Value, json};
 
 use super::project::{Compose, Project, inspect};
-use super::tools::{SERVICE, read, tracked};
+use super::tools::{SERVICE, files, read};
 use crate::support::turn;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,8 +135,8 @@ const TABLE: &[(&str, &str, Check)] = &[
     ),
     ("5.21", "not the host's UTS namespace", Some(|s| s.host("UTSMode") != "host")),
     ("5.22", "a seccomp profile", Some(|s| !s.has_option("seccomp=unconfined"))),
-    ("5.23", "no privileged exec", Some(|s| s.container["ExecIDs"].is_null())),
-    ("5.24", "no exec as root", Some(|s| s.container["ExecIDs"].is_null())),
+    ("5.23", "no privileged exec", Some(executes_nothing)),
+    ("5.24", "no exec as root", Some(executes_nothing)),
     ("5.25", "the daemon's cgroups", Some(|s| s.is_empty("CgroupParent"))),
     (
         "5.26",
@@ -262,6 +262,11 @@ fn the_benchmark_is_whole() {
     }
 }
 
+/// The daemon runs a health check as it runs `docker exec`.
+fn executes_nothing(seen: &Seen) -> bool {
+    seen.image["Config"]["Healthcheck"].is_null() && seen.container["ExecIDs"].is_null()
+}
+
 fn is_root(user: &Value) -> bool {
     let user = user.as_str().unwrap_or_default();
     matches!(user.split(':').next(), None | Some("" | "0" | "root"))
@@ -287,7 +292,7 @@ fn swarm() -> String {
 
 /// Every instruction of every Dockerfile, on one line each.
 fn instructions() -> impl Iterator<Item = String> {
-    let files = tracked("*Dockerfile").into_iter();
+    let files = files(|name| name.ends_with("Dockerfile")).into_iter();
     let text = files.map(|file| read(&file).replace("\\\n", " ")).collect::<Vec<_>>().join("\n");
     text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().into_iter()
 }

@@ -7,7 +7,7 @@ use oncebox::config::KEYS;
 use serde_json::Value;
 
 use super::project::Compose;
-use super::tools::{fetched, read, run, said, tracked, yaml};
+use super::tools::{fetched, files, read, run, said, yaml};
 
 const OVERRIDES: &[&str] = &[
     "deploy/compose.registry.yml",
@@ -43,6 +43,7 @@ const WRITTEN_OUT: &[(&str, &str)] = &[("BASE_IMAGE", "alpine:latest")];
 const ABOUT_IT: &[&str] = &[
     "CONFIG_FOLDER",
     "DOCKER_SOCKET",
+    "HEALTH_INTERVAL",
     "HOST_ADDRESS",
     "HOST_PORT",
     "ONCEBOX_IMAGE",
@@ -123,7 +124,7 @@ fn docker_both_composes_read_all_the_files_without_a_doubt() {
         let mut command = compose.command();
         command.env_clear().env("PATH", "/usr/bin:/bin").current_dir(super::tools::root());
         command.env("GRAFANA_PASSWORD", "x").env("DOCKER_SOCKET", "/run/docker.sock");
-        command.args(["--env-file", "/dev/null", "-f", "docker-compose.yml"]);
+        command.args(["--env-file", ".env.example", "-f", "docker-compose.yml"]);
         command.args(files.iter().flat_map(|file| ["-f", file])).arg("config");
         let read = run(&mut command);
         let doubts = String::from_utf8_lossy(&read.stderr);
@@ -197,17 +198,17 @@ fn docker_bake_builds_the_same_for_both_machines() {
 
 #[test]
 fn docker_every_dockerfile_and_script_is_linted() {
-    let dockerfiles = tracked("*Dockerfile");
+    let dockerfiles = files(|name| name.ends_with("Dockerfile"));
     assert!(dockerfiles.iter().any(|file| file == "Dockerfile"), "{dockerfiles:?}");
     let mut hadolint = Command::new(fetched("bin/hadolint"));
     hadolint.arg("--no-color").args(["--failure-threshold", "warning"]).args(dockerfiles);
     let found = run(hadolint.current_dir(super::tools::root()));
     println!("{}", said(&found));
-    let scripts = tracked("tests/*").into_iter().chain(tracked("custom-images/*"));
-    let scripts = scripts.chain(tracked(".ci/*")).filter(|file| {
-        let bytes = std::fs::read(super::tools::root().join(file)).unwrap_or_default();
+    let scripts = files(|name| {
+        let bytes = std::fs::read(super::tools::root().join(name)).unwrap_or_default();
         bytes.starts_with(b"#!/usr/bin/env bash") || bytes.starts_with(b"#!/bin/sh")
     });
+    assert!(scripts.iter().any(|file| file == "tests/run"), "{scripts:?}");
     let mut shellcheck = Command::new("shellcheck");
     run(shellcheck.args(["--severity", "warning"]).args(scripts).current_dir(super::tools::root()));
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::project::{Compose, Project, Pulled, socket};
+use super::project::{Compose, Project, Pulled, docker, socket};
 use crate::support::images::Image;
 use crate::support::{Registry, host, turn, until};
 
@@ -88,6 +88,13 @@ fn life(compose: Compose) {
     assert_eq!(kept["result"]["stdout"], "later\n");
     project.run(&["stop"]);
     assert_eq!(project.inspect(SERVICE)["State"]["ExitCode"], 0, "{}", project.log());
+
+    // The README's copy of what is kept.
+    let copy = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
+    let from = format!("{}:/var/lib/oncebox", project.id(SERVICE).expect("a container"));
+    docker(&["cp", &from, copy.path().to_str().expect("a path")]);
+    let file = copy.path().join("oncebox/executions.redb");
+    assert!(std::fs::metadata(file).is_ok_and(|kept| kept.len() > 0));
 }
 
 /// The process itself, as the machine sees it: not root, in the socket's group, and no way back.

@@ -15,7 +15,7 @@ use super::tools::{self, SERVICE, fetched, root, run};
 use crate::support::service::{client, free_address};
 use crate::support::{Answer, host, until};
 
-/// Until a container is healthy: its images are here, and it asks itself every ten seconds.
+/// Until a container is healthy: its images are here.
 const HEALTHY: Duration = Duration::from_secs(90);
 const SETTLE: Duration = Duration::from_secs(30);
 
@@ -71,6 +71,7 @@ impl Project {
             ("CONFIG_FOLDER", config.path().to_str().expect("a path")),
             ("BASE_IMAGE", crate::support::BUSYBOX),
             ("POOL_SIZE", "1"),
+            ("HEALTH_INTERVAL", "1s"),
         ];
         let settings = own.iter().chain(settings);
         let settings = settings.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
@@ -101,8 +102,8 @@ impl Project {
                 command.env(name, value);
             }
         }
-        // A developer's own .env is none of the suite's business.
-        command.envs(&self.settings).args(["--env-file", "/dev/null", "-p", &self.name]);
+        // Not a developer's own .env; the example says what holds anyway.
+        command.envs(&self.settings).args(["--env-file", ".env.example", "-p", &self.name]);
         for file in ["docker-compose.yml"].iter().chain(&self.overrides) {
             command.args(["-f", file]);
         }
@@ -137,10 +138,6 @@ impl Project {
 
     pub fn set(&mut self, name: &str, value: &str) {
         self.settings.insert(name.to_owned(), value.to_owned());
-    }
-
-    pub fn setting(&self, name: &str) -> &str {
-        &self.settings[name]
     }
 
     /// The number of a service's container; `None` where there is none.

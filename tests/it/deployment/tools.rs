@@ -35,11 +35,23 @@ pub fn fetched(program: &str) -> PathBuf {
     path
 }
 
-/// The files of the repository with such a name, wherever they are.
-pub fn tracked(pattern: &str) -> Vec<String> {
-    let mut git = Command::new("git");
-    let listed = run(git.args(["ls-files", "--", pattern]).current_dir(root()));
-    String::from_utf8(listed.stdout).expect("names").lines().map(ToOwned::to_owned).collect()
+/// Files of the repository, by their path in it; what was built or fetched is left out.
+pub fn files(wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    const MADE: [&str; 4] = ["target", "node_modules", ".git", "__pycache__"];
+    let (mut found, mut folders) = (Vec::new(), vec![PathBuf::new()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(root().join(&folder)).expect("a folder").flatten() {
+            let path = folder.join(entry.file_name());
+            let kind = entry.file_type().expect("a type");
+            if kind.is_dir() && !MADE.iter().any(|made| entry.file_name() == *made) {
+                folders.push(path);
+            } else if kind.is_file() {
+                found.extend(path.to_str().filter(|name| wanted(name)).map(ToOwned::to_owned));
+            }
+        }
+    }
+    found.sort();
+    found
 }
 
 /// Runs it, and says what it said where it fails.
