@@ -214,6 +214,11 @@ const LISTED: &[(&str, Of, &str)] = &[
         "unless-stopped: a service that waits for its daemon may need more than five; the daemon doubles the time between them",
     ),
     ("5.15", Of::Script, "never restarted: no container runs two scripts"),
+    (
+        "5.19",
+        Of::Service,
+        "it raises its own limit of open files as far as the daemon's lets it; a number here would keep it from starting under a daemon that has less",
+    ),
     ("5.23", Of::Service, "the health check alone, without privileges"),
     ("5.24", Of::Service, "the health check alone, as root without a capability"),
     ("5.27", Of::Script, "it runs one script and is gone; the service sees its end"),

@@ -42,7 +42,7 @@ fn layers_over(base: &str) -> Vec<Layer> {
             let entry = entry.expect("an entry");
             let header = entry.header();
             let path = entry.path().expect("a path").to_string_lossy().into_owned();
-            (path, header.mode().expect("a mode"), header.uid().expect("an owner"))
+            (path, header.mode().expect("a mode") & 0o7777, header.uid().expect("an owner"))
         });
         Layer { entries: entries.collect(), compressed: gzip(bytes).len() }
     });

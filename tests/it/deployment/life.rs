@@ -31,7 +31,11 @@ fn life(compose: Compose) {
     let _tools = Pulled(registry.name("tools:1"));
     Image::marked("tools").push(&registry, "tools", "1");
     let settings = [("BASE_IMAGE", &*base.0), ("CUSTOM_IMAGE_REGISTRY", &registry.address())];
-    let mut project = Project::up(compose, &settings, &[]);
+    let mut project = Project::new(compose, &settings, &[]);
+    // Without a key whoever asks is his address, which is another one after `down`.
+    project.lock();
+    project.run(&["up", "-d"]);
+    project.healthy(SERVICE);
     let id = project.id(SERVICE);
     project.waiting();
 
@@ -137,33 +141,16 @@ fn docker_beyond_loopback_it_takes_keys() {
     assert_ne!(project.inspect(SERVICE)["State"]["Health"]["Status"], "healthy");
     project.run(&["down"]);
 
-    let key = key(&project);
-    project.set("API_KEYS_FILE", "/etc/oncebox/keys.toml");
+    project.lock();
     project.run(&["up", "-d"]);
     project.healthy(SERVICE);
-    let ask = || project.post("/execute", &json!({"script": "echo hello"}));
-    assert_eq!(ask().send().expect("an answer").status(), 401);
-    let answer = ask().bearer_auth(key).send().expect("an answer");
-    assert_eq!(answer.json::<Value>().expect("JSON")["stdout"], "hello\n");
+    let hello = json!({"script": "echo hello"});
+    assert_eq!(project.execute(&hello).text(), "hello\n");
+    project.forget_key();
+    assert_eq!(project.post("/execute", &hello).send().expect("an answer").status(), 401);
 }
 
-/// A key made by the README's command, in a folder that belongs to somebody.
-fn key(project: &Project) -> String {
-    const SOMEBODY: u32 = 1234;
-    std::os::unix::fs::chown(project.config(), Some(SOMEBODY), Some(SOMEBODY)).expect("root");
-    let folder = format!("{}:/etc/oncebox", project.config().display());
-    let mut docker = std::process::Command::new("docker");
-    docker.args(["run", "--rm", "--network", "none", "--user", "1234:65532", "--volume", &folder]);
-    docker.args(["--env", "API_KEYS_FILE=/etc/oncebox/keys.toml", super::tools::SERVICE]);
-    docker.args(["key", "new", "ci", "--scopes", "execute,admin"]);
-    let made = super::tools::run(&mut docker);
-    let file = project.config().join("keys.toml");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o640);
-    std::fs::set_permissions(file, mode).expect("a mode");
-    String::from_utf8(made.stdout).expect("a key").trim().to_owned()
-}
-
-/// An idle socket's folder must not become a folder of that name on the machine.
+/// It must not become a folder of that name on the machine.
 #[test]
 fn docker_a_socket_that_is_not_there_is_told() {
     let _turn = turn::alone();

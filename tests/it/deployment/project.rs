@@ -1,7 +1,8 @@
 //! A compose project of the shipped files, by either Compose, with a name and a port of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 use std::process::{Command, Output};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -35,6 +36,10 @@ impl Compose {
     }
 }
 
+fn mode(bits: u32) -> Permissions {
+    Permissions::from_mode(bits)
+}
+
 /// The socket of the suite's daemon.
 pub fn socket() -> String {
     let named = std::env::var("DOCKER_HOST").unwrap_or_default();
@@ -51,6 +56,8 @@ pub struct Project {
     config: TempDir,
     /// Of the services it has had: the mark of the containers that they made.
     namespaces: BTreeSet<String>,
+    /// What requests carry.
+    key: Option<String>,
 }
 
 impl Project {
@@ -61,8 +68,7 @@ impl Project {
         let name = format!("oncebox-it-{}-{number}", std::process::id());
         let config = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
         // Others than root read what is in it.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-        fs::set_permissions(config.path(), open).expect("a mode");
+        fs::set_permissions(config.path(), mode(0o755)).expect("a mode");
         let port = free_address().port().to_string();
         let own = [
             ("HOST_PORT", &*port),
@@ -82,6 +88,7 @@ impl Project {
             overrides: overrides.to_vec(),
             config,
             namespaces: BTreeSet::new(),
+            key: None,
         }
     }
 
@@ -121,23 +128,37 @@ impl Project {
         said
     }
 
-    /// A file of `/etc/oncebox`, for whom the service is.
+    /// A file of `/etc/oncebox`, with the owner and the mode that config/README.md asks for.
     pub fn configure(&self, file: &str, content: impl AsRef<[u8]>) {
         let path = self.config.path().join(file);
         fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
         fs::write(&path, content).expect("a file");
-        let owned = std::os::unix::fs::chown(&path, Some(65532), Some(65532));
-        owned.expect("the suite is root");
-        let own = std::os::unix::fs::PermissionsExt::from_mode(0o400);
-        fs::set_permissions(&path, own).expect("a mode");
+        chown(&path, Some(0), Some(65532)).expect("the suite is root");
+        fs::set_permissions(&path, mode(0o640)).expect("a mode");
     }
 
     pub fn config(&self) -> &Path {
         self.config.path()
     }
 
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.insert(name.to_owned(), value.to_owned());
+    /// Lets only one key in from the next `up` on, made by the README's command in a folder that
+    /// belongs to somebody; requests carry it.
+    pub fn lock(&mut self) {
+        let folder = self.config.path();
+        chown(folder, Some(1234), Some(1234)).expect("the suite is root");
+        let mount = format!("{}:/etc/oncebox", folder.display());
+        let mut docker = Command::new("docker");
+        docker.args(["run", "--rm", "--network", "none", "--user", "1234:65532", "-v", &mount]);
+        docker.args(["-e", "API_KEYS_FILE=/etc/oncebox/keys.toml", SERVICE]);
+        let made = run(docker.args(["key", "new", "ci"]));
+        fs::set_permissions(folder.join("keys.toml"), mode(0o640)).expect("a mode");
+        self.settings.insert("API_KEYS_FILE".into(), "/etc/oncebox/keys.toml".into());
+        self.key = Some(String::from_utf8(made.stdout).expect("a key").trim().to_owned());
+    }
+
+    /// Requests carry no key any more.
+    pub fn forget_key(&mut self) {
+        self.key = None;
     }
 
     /// The number of a service's container; `None` where there is none.
@@ -213,11 +234,18 @@ impl Project {
     }
 
     pub fn get(&self, path: &str) -> RequestBuilder {
-        client().build().expect("a client").get(self.url(path))
+        self.keyed(client().build().expect("a client").get(self.url(path)))
     }
 
     pub fn post(&self, path: &str, body: &Value) -> RequestBuilder {
-        client().build().expect("a client").post(self.url(path)).json(body)
+        self.keyed(client().build().expect("a client").post(self.url(path)).json(body))
+    }
+
+    fn keyed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.key {
+            Some(key) => request.bearer_auth(key),
+            None => request,
+        }
     }
 
     /// `POST /execute`, which must run.
@@ -271,7 +299,7 @@ impl Drop for Pulled {
     }
 }
 
-/// What `docker COMMAND` says of itself must be true before it is used.
+/// Runs `docker`, which must do it.
 #[track_caller]
 pub fn docker(arguments: &[&str]) -> String {
     tools::said(&run(Command::new("docker").args(arguments)))
