@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::daemon::Daemon;
 use super::project::{Compose, Project, Pulled, docker};
+use super::tools::{run, said};
 use crate::support::layers::through;
 use crate::support::service::{client, free_address};
 use crate::support::{BUSYBOX, turn, until};
@@ -83,4 +85,22 @@ fn docker_prometheus_reads_the_metrics() {
     until("the execution in a scrape", WAIT, || {
         query("sum(oncebox_executions_total)").filter(|count| count != "0")
     });
+}
+
+#[test]
+fn docker_scripts_on_a_daemon_of_their_own() {
+    let _turn = turn::alone();
+    let daemon = Daemon::start();
+    daemon.load(BUSYBOX);
+    let socket = daemon.socket();
+    let settings = [("DOCKER_SOCKET", socket.to_str().expect("a path"))];
+    let project = Project::up(Compose::V2, &settings, &["deploy/compose.daemon.yml"]);
+    assert_eq!(project.execute(&json!({"script": "echo over there"})).text(), "over there\n");
+    let there = |arguments: &[&str]| said(&run(&mut daemon.docker(arguments)));
+    until("one that waits there", WAIT, || {
+        there(&["ps", "--format", "{{.Names}}"]).starts_with("oncebox-").then_some(())
+    });
+    assert_eq!(project.scripts(), [], "none here");
+    drop(project);
+    assert_eq!(there(&["ps", "--all", "--quiet"]), "");
 }

@@ -5,6 +5,7 @@
 
 mod bench;
 mod beside;
+mod daemon;
 mod files;
 mod image;
 mod life;
