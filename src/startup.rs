@@ -370,6 +370,14 @@ fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: Sock
         mib(output),
         settings.admission.max_concurrent
     );
+    let forward = chosen.executor.forward();
+    if !forward.is_empty() {
+        warn!("FORWARD_ENV_KEYS: {forward}, unless their request says forward_env: false");
+    }
+    if !settings.forward.missing.is_empty() {
+        let missing = settings.forward.missing.join(", ");
+        warn!("FORWARD_ENV_KEYS names what this service does not have as text: {missing}");
+    }
     info!("listening on http://{address}");
     let key = match access.keys() {
         Some(count) => {

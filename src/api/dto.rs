@@ -51,6 +51,9 @@ pub struct ExecuteRequest {
     pub args: Vec<String>,
     #[schema(schema_with = schema::env, required = false)]
     pub env: Pairs,
+    #[serde(deserialize_with = "given")]
+    #[schema(schema_with = schema::forward_env, required = false)]
+    pub forward_env: Option<bool>,
     #[serde(deserialize_with = "objects::<_, _, MAX_FILES>")]
     #[schema(schema_with = schema::files, required = false)]
     pub files: Vec<RequestFile>,
@@ -215,6 +218,7 @@ impl TryFrom<ExecuteRequest> for Execution {
             language: request.language.map(language).transpose()?,
             args: each("args", request.args, Arg::try_from)?,
             env: env(request.env)?,
+            forward_env: request.forward_env.unwrap_or(true),
             files: files(request.files)?,
             outputs: each("outputs", request.outputs, Pattern::try_from)?,
             limits,

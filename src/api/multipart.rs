@@ -91,13 +91,8 @@ fn put(
         }
         "tmp_size" => once(name, &mut request.tmp_size, value(name, content)?),
         "output_limit" => once(name, &mut request.output_limit, value(name, content)?),
-        "retry_on_interrupt" => {
-            let choice = text(name, content)?
-                .trim()
-                .parse()
-                .map_err(|_| Problem::field(Code::InvalidRequest, name, "write true or false"))?;
-            once(name, &mut request.retry_on_interrupt, choice)
-        }
+        "retry_on_interrupt" => once(name, &mut request.retry_on_interrupt, choice(name, content)?),
+        "forward_env" => once(name, &mut request.forward_env, choice(name, content)?),
         "webhook" => once(name, &mut request.webhook, text(name, content)?),
         "args" => {
             request.args.push(text(name, content)?);
@@ -145,6 +140,12 @@ fn once<T>(name: &str, slot: &mut Option<T>, value: T) -> Result<(), Problem> {
 fn text(name: &str, content: Bytes) -> Result<String, Problem> {
     String::from_utf8(content.into())
         .map_err(|_| Problem::field(Code::InvalidRequest, name, "this part must be UTF-8 text"))
+}
+
+fn choice(name: &str, content: Bytes) -> Result<bool, Problem> {
+    let text = text(name, content)?;
+    let choice = text.trim().parse();
+    choice.map_err(|_| Problem::field(Code::InvalidRequest, name, "write true or false"))
 }
 
 fn value<T: FromStr<Err = Invalid>>(name: &str, content: Bytes) -> Result<T, Problem> {
@@ -203,6 +204,7 @@ mod tests {
             part("name=\"files\"; filename=\"dir/a.txt\"", b"content"),
             part("name=\"timeout\"", b"2.5"),
             part("name=\"pids_limit\"", b"7"),
+            part("name=\"forward_env\"", b"false"),
         ]))
         .await
         .expect("a form");
@@ -216,6 +218,7 @@ mod tests {
         assert_eq!(request.files[0].content.as_deref(), Some(&b"content"[..]));
         assert_eq!(request.timeout, "2.5".parse().ok());
         assert_eq!(request.pids_limit, Some(7));
+        assert_eq!(request.forward_env, Some(false));
     }
 
     #[actix_web::test]
@@ -225,6 +228,7 @@ mod tests {
             (form(&[part("name=\"env\"", b"A")]), "invalid_request", Some("env")),
             (form(&[part("name=\"image\"", b"\xff")]), "invalid_request", Some("image")),
             (form(&[part("name=\"timeout\"", b"soon")]), "invalid_request", Some("timeout")),
+            (form(&[part("name=\"forward_env\"", b"no")]), "invalid_request", Some("forward_env")),
             (form(&[part("name=\"files\"", b"")]), "missing_field", Some("files[0].path")),
             (
                 form(&[part("name=\"script\"", b"a"), part("name=\"script\"", b"b")]),

@@ -111,6 +111,12 @@ pub const KEYS: &[Key] = &[
     key("max_tmp_size", Some("512m"), "SIZE", "The most a request may ask for"),
     key("output_limit", Some("1m"), "SIZE", "Bytes kept of stdout and of stderr, each"),
     key("max_output_limit", Some("16m"), "SIZE", "The most a request may ask for"),
+    key(
+        "forward_env_keys",
+        None,
+        "NAME,…",
+        "Variables of the service that scripts get, in images that are trusted",
+    ),
     key("max_body", Some("16m"), "SIZE", "The largest request body"),
     key(
         "max_connections",

@@ -21,8 +21,12 @@ pub struct Flags {
 /// The winning value of each key, as text, with its origin. A key without a value is absent.
 pub(super) type Layered = BTreeMap<&'static str, (String, Origin)>;
 
-/// Puts the layers on one another. `variable` looks an environment variable up; an empty one
-/// counts as absent.
+/// An environment variable; an empty one counts as absent.
+pub(super) fn given(variable: impl Fn(&str) -> Option<String>, name: &str) -> Option<String> {
+    variable(name).filter(|value| !value.is_empty())
+}
+
+/// Puts the layers on one another. `variable` looks an environment variable up.
 pub(super) fn read(
     flags: &Flags,
     variable: impl Fn(&str) -> Option<String>,
@@ -31,7 +35,7 @@ pub(super) fn read(
     let layers = [
         Layer::new(Origin::Default, |key| key.default.map(str::to_owned)),
         read_file(path, flags.file.is_some())?,
-        Layer::new(Origin::Environment, |key| variable(&key.variable()).filter(|v| !v.is_empty())),
+        Layer::new(Origin::Environment, |key| given(&variable, &key.variable())),
         Layer::new(Origin::Flag(String::new()), |key| flags.values.get(key.name).cloned()),
     ];
     let mut builder = Config::builder();

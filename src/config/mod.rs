@@ -4,6 +4,7 @@
 mod access;
 mod error;
 mod executions;
+mod forward;
 mod http;
 mod images;
 mod keys;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub(crate) use access::{address_to_ask, keys_file};
 pub use error::{Origin, SettingsError};
 pub use executions::ExecutionSettings;
+pub use forward::ForwardSettings;
 pub use http::{HttpSettings, Timeouts};
 pub use images::{ImageSettings, Naming};
 pub use keys::{KEYS, Key};
@@ -55,6 +57,7 @@ pub struct Settings {
     pub ceilings: Ceilings,
     pub admission: AdmissionOptions,
     pub executions: ExecutionSettings,
+    pub forward: ForwardSettings,
     pub pools: Pools,
     /// Bytes.
     pub max_body: usize,
@@ -128,6 +131,7 @@ impl Settings {
             pools,
             admission,
             executions: executions::executions(&values)?,
+            forward: forward::forward(&values, &variable)?,
             ceilings,
             max_body: values.need("max_body", |text| {
                 let bytes = size(text)?;

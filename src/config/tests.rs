@@ -80,10 +80,12 @@ fn every_setting_reaches_its_place() {
          RATE_LIMIT=600/m\nTRUSTED_PROXIES=10.1.2.3/16, 2001:db8::1\n\
          CORS_ORIGINS=https://a.example,http://localhost:3000\n\
          IMAGE_STORE=/nonexistent/store\nIMAGE_STORE_SIZE=0\nMAX_IMAGE_SIZE=1g\n\
+         FORWARD_ENV_KEYS=TOKEN, ABSENT,EMPTY\nTOKEN=hush\nEMPTY=\n\
          EXECUTION_STORE=/nonexistent/file\nRESULT_TTL=1.5\nRESULT_STORE_SIZE=2m\nMAX_BACKGROUND=3",
         "accept_unenforced = [\"memory\", \"cpu\", \"pids\"]",
     )
     .expect("valid");
+    assert!(!format!("{settings:?}").contains("hush"));
     // Their insides are many pages.
     let allowed = settings.images.policy.allowed_images.take().expect("patterns");
     let patterns = ["python:3.*", "own.example:5000/**"];
@@ -145,6 +147,10 @@ fn what_a_setting_breaks_is_said_with_its_origin() {
         ("", "DOCKER_CONFIG=/proc/self/status", ""),
         ("", "EXECUTION_STORE=executions", ""),
         ("", "EXECUTION_STORE=/proc", ""),
+        ("", "FORWARD_ENV_KEYS=TOKEN,LD_PRELOAD\nLD_PRELOAD=hush", ""),
+        ("", "FORWARD_ENV_KEYS=API_KEYS_FILE\nAPI_KEYS_FILE=/hush", ""),
+        ("", "FORWARD_ENV_KEYS=A,B,A\nA=hush", ""),
+        ("", "", "forward_env_keys = [\"A\", \"B C\"]"),
         ("", "RESULT_TTL=0", ""),
         ("", "RESULT_STORE_SIZE=0", ""),
         ("", "MAX_BACKGROUND=0", ""),
@@ -394,4 +400,18 @@ fn a_service_is_asked_where_it_listens() {
     assert_eq!(asked("HOST=::"), Ok("[::1]:8080".into()));
     assert_eq!(asked("HOST=192.0.2.7\nTIMEOUT=nonsense"), Ok("192.0.2.7:8080".into()));
     assert!(asked("PORT=0").expect_err("refused").contains("PORT"));
+}
+
+#[test]
+fn forwarded_variables_leave_room_for_a_requests_own() {
+    let of = |size: usize| {
+        let value = "x".repeat(size);
+        let environment = format!("FORWARD_ENV_KEYS=A,B,C\nA={value}\nB={value}\nC={value}");
+        load("", &environment, "").map(|_| ()).map_err(|e| e.to_string())
+    };
+    assert_eq!(of(80_000), Ok(()));
+    for size in [90_000, 200_000] {
+        let told = of(size).expect_err("refused");
+        assert!(told.len() < 400 && told.contains("FORWARD_ENV_KEYS"), "{}", told.len());
+    }
 }

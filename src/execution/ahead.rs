@@ -11,13 +11,15 @@ use crate::pool::{Ahead, Need, Recipe};
 use crate::registry::{Image, ImageError};
 
 /// What this execution needs: a container with its limits, and what is made ahead for its like.
+/// `forwards`: it gets variables of the service's own, which nothing that waits may have.
 pub(super) fn need(
     execution: &Execution,
+    forwards: bool,
     image: Image,
     limits: &Limits,
     usual: &Limits,
 ) -> Result<Need, ImageError> {
-    let ahead = match fitting(execution) {
+    let ahead = match fitting(execution).filter(|_| !forwards) {
         Some(language) => Some(ahead(language, &image)?),
         None => None,
     };
@@ -26,9 +28,9 @@ pub(super) fn need(
 }
 
 /// What is made ahead of an image that nobody has asked for yet: for scripts that name no language.
-pub(super) fn floor_recipe(image: Image, usual: &Limits) -> Recipe {
+pub(super) fn floor_recipe(image: Image, usual: &Limits, forwards: bool) -> Recipe {
     // An image whose environment is too large is refused when it is asked for.
-    let ahead = ahead(FALLBACK, &image).ok();
+    let ahead = if forwards { None } else { ahead(FALLBACK, &image).ok() };
     Recipe { spec: spec(image, usual), ahead }
 }
 
@@ -39,7 +41,7 @@ fn spec(image: Image, limits: &Limits) -> ContainerSpec {
 
 fn ahead(language: Language, image: &Image) -> Result<Ahead, ImageError> {
     let how = how_to_run(b"", Some(language), &[]);
-    let (argvs, env, entry) = (how.argvs, environment(&[], image)?, how.entry.into());
+    let (argvs, env, entry) = (how.argvs, environment(&[], &[], image)?, how.entry.into());
     Ok(Ahead { language: language.name, order: Prestart { argvs, env, entry } })
 }
 
@@ -128,11 +130,14 @@ mod tests {
         };
         let usual = CEILINGS.default;
         let limits = Limits { memory: 64 << 20, ..usual };
-        let need = need(&execution("echo"), image.clone(), &limits, &usual).unwrap();
+        let need = need(&execution("echo"), false, image.clone(), &limits, &usual).unwrap();
         assert_eq!((need.spec.memory, need.recipe.spec.memory), (64 << 20, usual.memory));
         let ahead = need.recipe.ahead.as_ref().unwrap();
         assert_eq!(ahead.order.entry, b"script.sh");
         assert!(ahead.order.env.contains(&b"A=b".to_vec()));
-        assert_eq!(need.recipe, floor_recipe(image, &usual));
+        assert_eq!(need.recipe, floor_recipe(image.clone(), &usual, false));
+        let need = super::need(&execution("echo"), true, image.clone(), &limits, &usual).unwrap();
+        assert_eq!(need.recipe.ahead, None);
+        assert_eq!(need.recipe, floor_recipe(image, &usual, true));
     }
 }

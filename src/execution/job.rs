@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use oncebox_guest::wire;
 
+use super::forward::Forwarded;
 use super::language::how_to_run;
 use super::limits::Limits;
 use super::request::{EnvName, EnvValue, Execution};
@@ -34,6 +35,7 @@ const ENV: &[(&str, &str)] = &[
 /// `Unsupported` for an image whose own environment no program could be started with.
 pub(super) fn compose(
     execution: &Execution,
+    forwarded: &[Forwarded],
     image: &Image,
     limits: &Limits,
 ) -> Result<Job, ImageError> {
@@ -51,7 +53,7 @@ pub(super) fn compose(
     Ok(Job {
         head: wire::Job {
             argvs: how.argvs,
-            env: environment(&execution.env, image)?,
+            env: environment(&execution.env, forwarded, image)?,
             output_cap: limits.output,
             outputs: execution.outputs.iter().map(|p| p.as_str().as_bytes().to_vec()).collect(),
             file_cap: RESULT_FILE_CAP,
@@ -68,9 +70,10 @@ pub(super) fn compose(
     })
 }
 
-/// Ours, then the image's, then the request's: the later wins.
+/// Ours, then the image's, then the service's, then the request's: the later wins.
 pub(super) fn environment(
     of_request: &[(EnvName, EnvValue)],
+    forwarded: &[Forwarded],
     image: &Image,
 ) -> Result<Vec<Vec<u8>>, ImageError> {
     let sizes = || image.env.iter().map(|(name, value)| name.len() + value.len() + 2);
@@ -79,7 +82,9 @@ pub(super) fn environment(
     }
     let of_image = image.env.iter().map(|(name, value)| (name.as_str(), value.as_str()));
     let of_request = of_request.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    let merged: BTreeMap<_, _> = ENV.iter().copied().chain(of_image).chain(of_request).collect();
+    let forwarded = forwarded.iter().map(Forwarded::pair);
+    let merged: BTreeMap<_, _> =
+        ENV.iter().copied().chain(of_image).chain(forwarded).chain(of_request).collect();
     Ok(merged.into_iter().map(|(name, value)| format!("{name}={value}").into_bytes()).collect())
 }
 
@@ -95,14 +100,18 @@ mod tests {
     }
 
     #[test]
-    fn the_request_wins_over_the_image_and_the_image_over_the_defaults() {
+    fn the_request_wins_over_the_service_and_that_over_the_image_and_that_over_the_defaults() {
         let mut request = execution("echo");
         let pair = |name: &str, value: &str| {
             (name.to_owned().try_into().unwrap(), value.to_owned().try_into().unwrap())
         };
         request.env = vec![pair("B", "request"), pair("HOME", "/tmp/work")];
-        let image = image(&[("A", "image"), ("B", "image"), ("LANG", "C")]);
-        let job = compose(&request, &image, &CEILINGS.default).unwrap();
+        let image = image(&[("A", "image"), ("B", "image"), ("C", "image"), ("LANG", "C")]);
+        let forwarded = ["B", "C", "D"].map(|name| {
+            let (name, value) = pair(name, "service");
+            Forwarded::new(name, value)
+        });
+        let job = compose(&request, &forwarded, &image, &CEILINGS.default).unwrap();
         let env: Vec<_> =
             job.head.env.into_iter().map(|pair| String::from_utf8(pair).unwrap()).collect();
         assert_eq!(
@@ -110,6 +119,8 @@ mod tests {
             [
                 "A=image",
                 "B=request",
+                "C=service",
+                "D=service",
                 "HOME=/tmp/work",
                 "LANG=C",
                 "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -122,7 +133,7 @@ mod tests {
         let mut request = execution("#!/bin/sh\necho");
         request.files = vec![file("a/b", "x")];
         let limits = Limits { tmp: 1 << 20, output: 77, ..CEILINGS.default };
-        let job = compose(&request, &image(&[]), &limits).unwrap();
+        let job = compose(&request, &[], &image(&[]), &limits).unwrap();
         let files: Vec<_> =
             job.files.iter().map(|file| (file.path.as_str(), file.executable)).collect();
         assert_eq!(files, [("script", true), ("a/b", false)]);
@@ -133,7 +144,7 @@ mod tests {
     #[test]
     fn an_image_with_a_huge_environment_is_refused() {
         let huge = "x".repeat(MAX_STRING);
-        let refused = compose(&execution("echo"), &image(&[("A", &huge)]), &CEILINGS.default);
+        let refused = compose(&execution("echo"), &[], &image(&[("A", &huge)]), &CEILINGS.default);
         assert_eq!(refused.unwrap_err().kind, ImageErrorKind::Unsupported);
     }
 }

@@ -4,6 +4,7 @@ pub mod admission;
 mod ahead;
 mod arrival;
 pub mod background;
+pub mod forward;
 mod job;
 pub mod language;
 pub mod limits;
@@ -28,10 +29,11 @@ use tracing::warn;
 
 use crate::engine::{Engine, EngineError, Job, RunEnd, RunError};
 use crate::pool::{Floor, Need, Pool, Taken};
-use crate::registry::{ImageError, ImageErrorKind, Reference, Registry, quoted};
+use crate::registry::{Image, ImageError, ImageErrorKind, Reference, Registry, quoted};
 use crate::telemetry::metrics::{Metrics, Phase, Running};
 use admission::{Admission, AdmissionOptions, BusyCode, Caller};
 use arrival::Arrived;
+use forward::Forward;
 use limits::{Ceilings, Limits};
 use observer::Observer;
 use outcome::{Outcome, Timings};
@@ -50,6 +52,7 @@ pub struct Executor {
     /// Places for requests whose image is being pulled.
     pulling: Semaphore,
     metrics: Arc<Metrics>,
+    forward: Arc<Forward>,
 }
 
 /// Why there is no outcome.
@@ -128,7 +131,20 @@ impl Executor {
     ) -> Self {
         let pulling = Semaphore::new(admission.max_concurrent + admission.queue_limit);
         let admission = Admission::new(admission);
-        Self { pool, base_image, ceilings, admission, pulling, metrics }
+        let forward = Arc::default();
+        Self { pool, base_image, ceilings, admission, pulling, metrics, forward }
+    }
+
+    /// The same with variables of the service's own for its scripts.
+    #[must_use]
+    pub fn forwarding(self, forward: Forward) -> Self {
+        Self { forward: Arc::new(forward), ..self }
+    }
+
+    /// What its scripts get of the service's own environment.
+    #[must_use]
+    pub fn forward(&self) -> &Forward {
+        &self.forward
     }
 
     /// The image of a request that names none.
@@ -147,7 +163,12 @@ impl Executor {
     pub fn keep(&self, floors: impl IntoIterator<Item = Floor>) {
         let usual = self.ceilings.default;
         for floor in floors {
-            self.pool.keep(floor, move |image| ahead::floor_recipe(image, &usual));
+            let forward = Arc::clone(&self.forward);
+            let recipe = move |image: Image| {
+                let forwards = !forward.to(&image.reference).is_empty();
+                ahead::floor_recipe(image, &usual, forwards)
+            };
+            self.pool.keep(floor, recipe);
         }
     }
 
@@ -210,8 +231,13 @@ impl Executor {
         let began = Instant::now();
         let Arrived { permit, image, queued } =
             self.arrive(&execution, caller, observer, cancel).await?;
-        let job = job::compose(&execution, &image, &limits)?;
-        let need = ahead::need(&execution, image, &limits, &self.ceilings.default)?;
+        let forwarded = match execution.forward_env {
+            true => self.forward.to(&image.reference),
+            false => &[],
+        };
+        let job = job::compose(&execution, forwarded, &image, &limits)?;
+        let forwards = !forwarded.is_empty();
+        let need = ahead::need(&execution, forwards, image, &limits, &self.ceilings.default)?;
         let Ran { prepared, running, end, output } = self
             .run_job(job, &need, Output::new(limits.output, observer), cancel)
             .await?

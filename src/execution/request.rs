@@ -42,6 +42,8 @@ pub struct Execution {
     pub language: Option<Language>,
     pub args: Vec<Arg>,
     pub env: Vec<(EnvName, EnvValue)>,
+    /// It gets what the operator forwards of the service's own environment.
+    pub forward_env: bool,
     pub files: Vec<InputFile>,
     pub outputs: Vec<Pattern>,
     pub limits: AskedLimits,

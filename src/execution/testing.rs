@@ -37,6 +37,7 @@ pub(crate) fn execution(script: &str) -> Execution {
         language: None,
         args: Vec::new(),
         env: Vec::new(),
+        forward_env: true,
         files: Vec::new(),
         outputs: Vec::new(),
         limits: AskedLimits::default(),

@@ -15,6 +15,7 @@ use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::NativeEngine;
 use crate::engine::{Engine, EngineError, EngineName};
 use crate::execution::admission::Caller;
+use crate::execution::forward::Forward;
 use crate::execution::outcome::Status;
 use crate::execution::request::{AskedLimits, Execution};
 use crate::execution::{Executor, Failure};
@@ -189,6 +190,13 @@ fn ready(
     let pool = Pool::new(engine.clone(), registry, settings.pools.budget, Arc::clone(&metrics));
     let executor =
         Executor::new(pool, image.clone(), settings.ceilings, settings.admission, metrics);
+    let mut own = vec![image.clone()];
+    // Where there is that image, it is the operator's.
+    if engine.name() == EngineName::Native && !image.is_host() {
+        own.push(Reference::host());
+    }
+    let forward = Forward::new(settings.forward.variables.clone(), policy, own);
+    let executor = executor.forwarding(forward);
     Ok(Ready { engine, executor: Arc::new(executor), image, reason })
 }
 
@@ -227,6 +235,8 @@ async fn canary(executor: &Executor) -> Result<(), String> {
         language: None,
         args: vec![],
         env: vec![],
+        // As the requests after it, so that its container is one of those that wait for them.
+        forward_env: true,
         files: vec![],
         outputs: vec![],
         limits: AskedLimits::default(),

@@ -20,6 +20,7 @@ mod docker_user;
 mod ends;
 mod executions;
 mod first_minute;
+mod forward;
 mod healthcheck;
 mod http;
 mod humaneval;

@@ -470,6 +470,8 @@ export interface components {
             };
             /** @description Files to put into the working directory, `/tmp/work`, beside the script. */
             files?: components["schemas"]["RequestFile"][];
+            /** @description Whether the script gets what the operator forwards of the service's own variables; true without it. `env` stands above them. */
+            forward_env?: boolean;
             /** @description An image reference, as Docker writes it; without it, the operator's `BASE_IMAGE`. */
             image?: string;
             /**
@@ -541,6 +543,8 @@ export interface components {
             };
             /** @description Files to put into the working directory, `/tmp/work`, beside the script. */
             files?: components["schemas"]["RequestFile"][];
+            /** @description Whether the script gets what the operator forwards of the service's own variables; true without it. `env` stands above them. */
+            forward_env?: boolean;
             /** @description An image reference, as Docker writes it; without it, the operator's `BASE_IMAGE`. */
             image?: string;
             /**
@@ -1414,6 +1418,7 @@ export interface operations {
                     env?: string[];
                     /** @description A file; its relative path is the part's file name. */
                     files?: string[];
+                    forward_env?: string;
                     image?: string;
                     language?: string;
                     memory_limit?: string;
@@ -1764,6 +1769,7 @@ export interface operations {
                     env?: string[];
                     /** @description A file; its relative path is the part's file name. */
                     files?: string[];
+                    forward_env?: string;
                     image?: string;
                     language?: string;
                     memory_limit?: string;

@@ -215,6 +215,11 @@ async fn a_key_has_one_answer() {
     assert_eq!(asking.send(spaced).await.text, first.text, "it means the same");
     let other = asking.send(keyed("/execute", "other", "k")).await;
     assert_eq!(other.code(), (409, "idempotency_conflict".into()));
+    let without = TestRequest::post()
+        .uri("/execute")
+        .insert_header(("idempotency-key", "k"))
+        .set_json(json!({"script": "hello", "forward_env": false}));
+    assert_eq!(asking.send(without).await.code(), (409, "idempotency_conflict".into()));
     let elsewhere = asking.send(keyed("/executions", "hello", "k")).await;
     assert_eq!(elsewhere.code(), (409, "idempotency_conflict".into()));
 

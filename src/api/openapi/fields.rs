@@ -105,6 +105,16 @@ pub fn env() -> Object {
         .build()
 }
 
+pub fn forward_env() -> Object {
+    ObjectBuilder::new()
+        .schema_type(Type::Boolean)
+        .description(Some(
+            "Whether the script gets what the operator forwards of the service's own variables; \
+             true without it. `env` stands above them.",
+        ))
+        .build()
+}
+
 pub fn files() -> Array {
     ArrayBuilder::new()
         .items(ArrayItems::RefOrSchema(Box::new(Ref::from_schema_name("RequestFile").into())))

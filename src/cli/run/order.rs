@@ -58,6 +58,12 @@ pub(in crate::cli) fn command(setting: impl Fn(&str) -> Option<Arg>) -> Command 
             many(text("env", "NAME[=VALUE]", "Set a variable, or pass on the caller's own"))
                 .short('e'),
         )
+        .arg(
+            Arg::new("no-forward-env")
+                .long("no-forward-env")
+                .action(ArgAction::SetTrue)
+                .help("Without what FORWARD_ENV_KEYS names"),
+        )
         .arg(many(text("file", "LOCAL[:PATH]", "Put a file beside the script")))
         .arg(many(text("output", "PATTERN", "Bring files back that it has written")))
         .arg(text("output-dir", "FOLDER", "Where to put them [default: .]").requires("output"))
@@ -142,6 +148,7 @@ pub(super) fn execution(
         language: named.or_else(|| Language::of_file(path)),
         args,
         env,
+        forward_env: !matches.get_flag("no-forward-env"),
         files,
         outputs,
         limits,

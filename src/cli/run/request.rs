@@ -42,12 +42,13 @@ pub(super) fn body(execution: &Execution) -> Result<Body, String> {
 
 /// The fields of which there is one at the most, and that are text or a number.
 fn named(execution: &Execution) -> Map<String, Value> {
-    let Execution { image, pull_policy, language, limits, .. } = execution;
+    let Execution { image, pull_policy, language, forward_env, limits, .. } = execution;
     let AskedLimits { timeout, memory, cpu_millis, pids, tmp, output } = *limits;
     let named = [
         ("image", image.as_ref().map(|image| json!(image.to_string()))),
         ("pull_policy", pull_policy.map(|policy| json!(policy.to_string()))),
         ("language", language.map(|language| json!(language.name))),
+        ("forward_env", (!forward_env).then_some(json!(false))),
         ("timeout", timeout.map(|time| json!(time.as_secs_f64()))),
         ("memory_limit", memory.map(|bytes| json!(bytes))),
         ("cpu_limit", cpu_millis.map(|millis| json!(format!("{millis}m")))),

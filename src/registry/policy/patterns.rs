@@ -1,5 +1,6 @@
 //! Many registries or images in one word of a setting.
 
+use std::fmt;
 use std::str::FromStr;
 
 use globset::{GlobBuilder, GlobMatcher};
@@ -32,6 +33,12 @@ impl RegistryPattern {
     #[must_use]
     pub fn registry(&self) -> Option<&str> {
         (!self.beneath).then_some(&*self.name)
+    }
+}
+
+impl fmt::Display for RegistryPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.beneath { "*" } else { "" }, self.name)
     }
 }
 

@@ -43,6 +43,7 @@ const WRITTEN_OUT: &[(&str, &str)] = &[("BASE_IMAGE", "alpine:latest")];
 const ABOUT_IT: &[&str] = &[
     "CONFIG_FOLDER",
     "DOCKER_SOCKET",
+    "FORWARD_ENV_FILE",
     "HEALTH_INTERVAL",
     "HOST_ADDRESS",
     "HOST_PORT",

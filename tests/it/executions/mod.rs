@@ -145,7 +145,7 @@ impl Kept {
         Self(tempfile::Builder::new().prefix("oncebox-it-kept-").tempdir().expect("a folder"))
     }
 
-    fn file(&self) -> String {
+    pub fn file(&self) -> String {
         self.0.path().join("executions.redb").to_str().expect("text").to_owned()
     }
 

@@ -629,6 +629,10 @@ class ExecuteOptions(TypedDict, total=False):
     """Share of CPU; up to the operator's `MAX_CPU_LIMIT`."""
     env: Optional[Mapping[str, str]]
     """Environment variables, on top of `PATH`, `HOME`, `LANG` and the image's own."""
+    forward_env: Optional[bool]
+    """Whether the script gets what the operator forwards of the service's own variables; true
+    without it. `env` stands above them.
+    """
     image: Optional[str]
     """An image reference, as Docker writes it; without it, the operator's `BASE_IMAGE`."""
     language: Optional[Union[Literal["sh", "bash", "python", "node", "ruby", "perl", "lua", "php", "python3", "javascript", "js", "shell"], str]]

@@ -20,6 +20,7 @@ fn example() -> Execution {
     all.language = Some(Language::find("python").unwrap());
     all.args = vec![text("a b").try_into().unwrap(), text("\"c\n").try_into().unwrap()];
     all.env = vec![(text("N").try_into().unwrap(), text("v=\u{e9}").try_into().unwrap())];
+    all.forward_env = false;
     all.files = vec![text_file("d/\"a\\.\u{e9} txt", "one"), text_file("b", "\u{1}")];
     all.files[1].content = Bytes::from_static(b"\xff\0");
     all.outputs = vec![text("**/*.txt").try_into().unwrap()];

@@ -22,6 +22,9 @@ pub(super) struct KeptRequest {
     language: Option<String>,
     args: Vec<String>,
     env: Vec<(String, String)>,
+    /// Left out where it is as usual, so that what was kept without it means the same.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    no_forward_env: bool,
     files: Vec<KeptInput>,
     outputs: Vec<String>,
     timeout: Option<Duration>,
@@ -55,6 +58,7 @@ impl From<&Execution> for KeptRequest {
                 .iter()
                 .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
                 .collect(),
+            no_forward_env: !execution.forward_env,
             files: execution
                 .files
                 .iter()
@@ -102,6 +106,7 @@ impl KeptRequest {
             language: self.language.map(language).transpose()?,
             args: each(self.args, |arg| arg.try_into().map_err(unreadable))?,
             env: each(self.env, pair)?,
+            forward_env: !self.no_forward_env,
             files: each(self.files, file)?,
             outputs: each(self.outputs, |pattern| pattern.try_into().map_err(unreadable))?,
             limits: AskedLimits {

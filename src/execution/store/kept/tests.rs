@@ -110,6 +110,11 @@ fn a_request_comes_back_as_it_was_asked() {
     }
     assert_eq!(pack_request(&execution("x")).unwrap(), pack_request(&execution("x")).unwrap());
     assert_ne!(pack_request(&execution("x")).unwrap(), pack_request(&execution("y")).unwrap());
+    request.forward_env = false;
+    let without = pack_request(&request).unwrap();
+    assert!(!unpack_request(request.id, &without).unwrap().forward_env);
+    request.forward_env = true;
+    assert_ne!(pack_request(&request).unwrap(), without);
 }
 
 #[test]
