@@ -15,6 +15,7 @@ mod admission;
 mod clean;
 mod clients;
 mod conformance;
+mod custom_images;
 mod deployment;
 mod docker_user;
 mod ends;

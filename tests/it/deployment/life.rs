@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::project::{Compose, Project, Pulled, docker, socket};
+use crate::custom_images;
 use crate::support::images::Image;
 use crate::support::{Registry, host, turn, until};
 
@@ -164,5 +165,23 @@ fn docker_a_socket_that_is_not_there_is_told() {
         let said = super::tools::said(&output);
         assert!(said.contains("docker.sock"), "{said}");
         assert!(!nowhere.exists());
+    }
+}
+
+/// As somebody does who has pulled the three images and brought the project up.
+#[test]
+fn docker_the_acceptance_files_through_the_published_port() {
+    let _turn = turn::alone();
+    let project = Project::up(Compose::V2, &[], &[]);
+    for (image, base) in [
+        ("python-scientific", "PYTHON_IMAGE=oncebox-base/python"),
+        ("nodejs-runtime", "NODE_IMAGE=oncebox-base/node"),
+        ("multi-language", "DEBIAN_IMAGE=oncebox-base/debian"),
+    ] {
+        custom_images::build(image, base, &["--no-test"]);
+        let name = format!("{}/{image}:dev", custom_images::PREFIX);
+        let file = custom_images::custom_images().join(image).join("acceptance.toml");
+        let (status, text) = custom_images::accept(&name, &file, &project.url(""));
+        assert_eq!(status, Some(0), "{text}");
     }
 }
