@@ -143,10 +143,14 @@ fn docker_beyond_loopback_it_takes_keys() {
     project.run(&["down"]);
 
     project.lock();
+    project.configure("forward.env", "TEAM=blue\n");
+    let file = project.config().join("forward.env").to_string_lossy().into_owned();
+    project.set("FORWARD_ENV_FILE", &file);
+    project.set("FORWARD_ENV_KEYS", "TEAM");
     project.run(&["up", "-d"]);
     project.healthy(SERVICE);
-    let hello = json!({"script": "echo hello"});
-    assert_eq!(project.execute(&hello).text(), "hello\n");
+    let hello = json!({"script": "echo hello $TEAM"});
+    assert_eq!(project.execute(&hello).text(), "hello blue\n");
     project.forget_key();
     assert_eq!(project.post("/execute", &hello).send().expect("an answer").status(), 401);
 }

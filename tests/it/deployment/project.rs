@@ -141,6 +141,11 @@ impl Project {
         self.config.path()
     }
 
+    /// From the next `up` on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.insert(name.into(), value.into());
+    }
+
     /// Lets only one key in from the next `up` on, made by the README's command in a folder that
     /// belongs to somebody; requests carry it.
     pub fn lock(&mut self) {
@@ -152,7 +157,7 @@ impl Project {
         docker.args(["-e", "API_KEYS_FILE=/etc/oncebox/keys.toml", SERVICE]);
         let made = run(docker.args(["key", "new", "ci"]));
         fs::set_permissions(folder.join("keys.toml"), mode(0o640)).expect("a mode");
-        self.settings.insert("API_KEYS_FILE".into(), "/etc/oncebox/keys.toml".into());
+        self.set("API_KEYS_FILE", "/etc/oncebox/keys.toml");
         self.key = Some(String::from_utf8(made.stdout).expect("a key").trim().to_owned());
     }
 
