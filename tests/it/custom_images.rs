@@ -18,9 +18,9 @@ use crate::support::service::{client, oncebox};
 use crate::support::{BUSYBOX, Engine, Registry, Service, Shared, host, turn};
 
 /// In front of the images' names.
-const PREFIX: &str = "oncebox-test";
+pub const PREFIX: &str = "oncebox-test";
 
-fn custom_images() -> PathBuf {
+pub fn custom_images() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("custom-images")
 }
 
@@ -35,14 +35,14 @@ fn url(service: &Service) -> String {
 }
 
 /// `custom-images/accept`.
-fn accept(image: &str, file: &Path, server: &str) -> (Option<i32>, String) {
+pub fn accept(image: &str, file: &Path, server: &str) -> (Option<i32>, String) {
     let mut command = Command::new("/usr/bin/python3");
     command.arg(custom_images().join("accept")).arg(image).arg(file).args(["--server", server]);
     said(&command.output().expect("python3 runs"))
 }
 
 /// `custom-images/build` of one image on the base that `tests/bases` has made.
-fn build(image: &str, base: &str, how: &[&str]) {
+pub fn build(image: &str, base: &str, how: &[&str]) {
     let base = format!("{base}:latest");
     // It is built once, for whichever engine comes first.
     static ONE: Mutex<()> = Mutex::new(());

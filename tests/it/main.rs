@@ -16,6 +16,7 @@ mod clean;
 mod clients;
 mod conformance;
 mod custom_images;
+mod deployment;
 mod docker_user;
 mod ends;
 mod executions;
