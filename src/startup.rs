@@ -351,9 +351,12 @@ fn announce(settings: &Settings, access: &Access, chosen: &Chosen, address: Sock
             ""
         }
     };
-    info!(
-        "try: curl -s {address}/execute {key}-H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
-    );
+    // Of all addresses at once, only whoever asks knows which one leads here.
+    if !address.ip().is_unspecified() {
+        info!(
+            "try: curl -s {address}/execute {key}-H 'content-type: application/json' -d '{{\"script\":\"echo hello\"}}'"
+        );
+    }
 }
 
 #[cfg(test)]
