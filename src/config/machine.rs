@@ -3,10 +3,16 @@
 use std::fs;
 use std::thread::available_parallelism;
 
+use rustix::thread::sched_getaffinity;
+
 /// The machine the service runs on, as far as settings depend on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Machine {
+    /// Cores that this process and what is beneath it may use.
     pub cores: usize,
+    /// Cores that there are, whatever this process's cgroup gives it of them: a daemon's containers
+    /// are not beneath it.
+    pub processors: usize,
     /// Bytes of memory.
     pub memory: u64,
     /// `/proc/sys/kernel/pid_max`.
@@ -20,8 +26,10 @@ impl Machine {
     #[must_use]
     pub fn this() -> Self {
         let read = |path| fs::read_to_string(path).unwrap_or_default();
+        let cores = available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
-            cores: available_parallelism().map_or(1, std::num::NonZero::get),
+            cores,
+            processors: sched_getaffinity(None).map_or(cores, |set| set.count() as usize),
             memory: total_memory(&read("/proc/meminfo")).unwrap_or(1 << 30),
             pid_max: read("/proc/sys/kernel/pid_max").trim().parse().unwrap_or(32_768),
             root: rustix::process::geteuid().is_root(),

@@ -108,6 +108,12 @@ impl Settings {
         let mut values = Values(layers::read(flags, &variable)?);
         images::refuse_credentials(&values)?;
         images::default_folders(&mut values, machine, &variable);
+        let engine = values.need("engine", engine)?;
+        let cores = match engine {
+            EngineChoice::Docker => machine.processors,
+            EngineChoice::Native | EngineChoice::Auto => machine.cores,
+        };
+        let machine = &Machine { cores, ..*machine };
         values.default_to("max_cpu_limit", machine.cores.to_string());
         let ceilings = ceilings(&values)?;
         let naming = images::naming(&values)?;
@@ -130,7 +136,7 @@ impl Settings {
         Ok(Self {
             address,
             access: access::access(&values, address)?,
-            engine: values.need("engine", engine)?,
+            engine,
             docker_host: values.text("docker_host"),
             runtime: values.get("runtime", runtime)?,
             accept_unenforced: values.get("accept_unenforced", unenforced)?.unwrap_or_default(),

@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 
-const MACHINE: Machine = Machine { cores: 2, memory: 8 << 30, pid_max: 32_768, root: false };
+const MACHINE: Machine =
+    Machine { cores: 2, processors: 2, memory: 8 << 30, pid_max: 32_768, root: false };
 
 /// Settings from a command line, an environment and a file, each as `name=value` lines.
 fn load(flags: &str, environment: &str, file: &str) -> Result<Settings, SettingsError> {
@@ -344,7 +345,7 @@ fn concurrency_follows_the_scarcest_of_cores_memory_and_pids() {
     assert_eq!(most(MACHINE), 8);
     assert_eq!(most(Machine { memory: 1 << 30, ..MACHINE }), 2);
     assert_eq!(most(Machine { cores: 64, memory: 1 << 40, ..MACHINE }), 31);
-    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 2048, root: true }), 1);
+    assert_eq!(most(Machine { cores: 1, memory: 0, pid_max: 2048, ..MACHINE }), 1);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use super::admission::{BusyCode, Caller, Lane, Permit};
 use super::observer::Observer;
 use super::request::Execution;
 use super::{Executor, Failure, unless};
-use crate::registry::{ChosenBy, Image, ImageError};
+use crate::registry::{ChosenBy, Image, ImageError, Reference};
 use crate::telemetry::metrics::Phase;
 
 /// When somebody who finds too many pulls going on may come back.
@@ -66,23 +66,30 @@ impl Executor {
     /// The image that the request names, under the operator's policy, or else the operator's own;
     /// `None` where a registry has to be asked.
     async fn image_here(&self, execution: &Execution) -> Result<Option<Image>, ImageError> {
-        match &execution.image {
-            Some(reference) => {
-                let by = chosen_by(execution);
+        match self.wanted(execution) {
+            (reference, Some(by)) => {
                 self.registry().here(reference, by, execution.pull_policy).await
             }
-            None => self.registry().named_here(&self.base_image).await,
+            (base, None) => self.registry().named_here(base).await,
         }
     }
 
     /// The same, pulled where it has to be.
     async fn image(&self, execution: &Execution) -> Result<Image, ImageError> {
-        match &execution.image {
-            Some(reference) => {
-                let by = chosen_by(execution);
+        match self.wanted(execution) {
+            (reference, Some(by)) => {
                 self.registry().requested(reference, by, execution.pull_policy).await
             }
-            None => self.registry().named(&self.base_image).await,
+            (base, None) => self.registry().named(base).await,
+        }
+    }
+
+    /// The image to run it in, and whose choice that is; `None` where the request says nothing of
+    /// images at all.
+    fn wanted<'a>(&'a self, execution: &'a Execution) -> (&'a Reference, Option<ChosenBy>) {
+        match &execution.image {
+            Some(image) => (image, Some(chosen_by(execution))),
+            None => (&self.base_image, execution.pull_policy.map(|_| ChosenBy::Operator)),
         }
     }
 }

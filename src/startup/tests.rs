@@ -26,7 +26,8 @@ struct Booted {
 async fn boot(drain_timeout: &str) -> Booted {
     let values = [("port", "0".to_owned()), ("drain_timeout", drain_timeout.to_owned())];
     let flags = Flags { file: None, values: values.into() };
-    let machine = Machine { cores: 1, memory: 1 << 30, pid_max: 32_768, root: false };
+    let machine =
+        Machine { cores: 1, processors: 1, memory: 1 << 30, pid_max: 32_768, root: false };
     let settings = Settings::load(&flags, |_| None, &machine).expect("valid");
     let (engine, running) = Stage::new();
     let chosen = Chosen {

@@ -38,6 +38,22 @@ fn where_a_containers_port_is_published_counts_in_place_of_where_it_listens() {
     }
 }
 
+/// What a container may use itself says nothing of the daemon's other containers.
+#[test]
+fn scripts_on_docker_may_use_all_the_machine_has() {
+    let machine = Machine { cores: 1, processors: 16, memory: 1 << 40, ..MACHINE };
+    let of = |engine: &str| {
+        let variable = |name: &str| (name == "ENGINE").then(|| engine.to_owned());
+        let flags = Flags { file: Some("/dev/null".into()), ..Flags::default() };
+        let settings = Settings::load(&flags, variable, &machine).expect("valid");
+        (settings.ceilings.max.cpu_millis, settings.admission.max_concurrent)
+    };
+    assert_eq!(of("native"), (1000, 4));
+    let (cpu_millis, at_once) = of("docker");
+    assert_eq!(cpu_millis, 16_000);
+    assert!(at_once > 4, "{at_once}");
+}
+
 #[test]
 fn a_service_is_asked_where_it_listens() {
     let asked = |environment: &str| {

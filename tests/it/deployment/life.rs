@@ -53,6 +53,10 @@ fn life(compose: Compose) {
         assert!(registry.count("GET", image) > 0, "the daemon pulled {image} from the registry");
     }
     is_confined(&project);
+    // Its scripts may use the cores that it may not use itself.
+    let cores = std::thread::available_parallelism().expect("cores").get();
+    let all = json!({"script": "echo all", "cpu_limit": cores});
+    assert_eq!(project.execute(&all).text(), "all\n");
 
     let later: Value = project
         .post("/executions", &json!({"script": "echo later"}))

@@ -84,6 +84,28 @@ fn always_runs_nothing_unchecked(engine: Engine) {
     assert_eq!(here.prints(&name, "cat /mark"), "old");
 }
 
+/// A request that names no image may still say when a registry is asked for the operator's.
+fn the_operators_own_image_follows_when_a_request_says_so(engine: Engine) {
+    let registry = Registry::start();
+    push(&registry, "old");
+    let name = registry.name("x:1");
+    let here = Here::start(engine, &[&registry.address()], &[("BASE_IMAGE", &name)]);
+    let mark = |policy: Option<&str>| {
+        let mut request = json!({"script": "cat /mark"});
+        if let Some(policy) = policy {
+            request["pull_policy"] = json!(policy);
+        }
+        here.run(&request).text()
+    };
+    push(&registry, "new");
+    assert_eq!((mark(None), mark(Some("never"))), ("old".into(), "old".into()));
+    assert_eq!((mark(Some("always")), mark(None)), ("new".into(), "new".into()));
+    let strict = [("BASE_IMAGE", &*name), ("PULL_POLICY", "always")];
+    let problem = Here::start(engine, &[&registry.address()], &strict)
+        .refuse(&json!({"script": "cat /mark", "pull_policy": "never"}));
+    assert_eq!(problem.code(), "image_not_allowed", "{}", problem.0);
+}
+
 /// What waits ahead is of the image that the tag leads to now: the old pool drains, and the new one
 /// fills.
 fn the_pool_follows_the_tag(engine: Engine) {
@@ -112,5 +134,6 @@ fn the_pool_follows_the_tag(engine: Engine) {
 
 on_both_engines! {
     together: if_not_present_keeps_what_was_resolved, always_asks_once_each_time,
-        always_runs_nothing_unchecked, the_pool_follows_the_tag
+        always_runs_nothing_unchecked, the_operators_own_image_follows_when_a_request_says_so,
+        the_pool_follows_the_tag
 }
