@@ -31,6 +31,8 @@ pub(super) struct Follower {
     request_id: RequestId,
     /// Progress that was not sent yet.
     news: bool,
+    /// What was sent of it last.
+    told: Option<PullState>,
     /// More may come.
     watching: bool,
     next_progress: Instant,
@@ -57,6 +59,7 @@ impl Follower {
             door,
             request_id,
             news: true,
+            told: None,
             watching: true,
             next_progress: now,
             next_beat: now + BEAT,
@@ -83,7 +86,11 @@ impl Follower {
         loop {
             let event = tokio::select! {
                 biased;
-                outcome = &mut self.outcome => return (self.last(outcome), None),
+                outcome = &mut self.outcome => {
+                    // The pace must not keep back how far it came.
+                    let progress = self.progress().unwrap_or_default();
+                    return ([progress, self.last(outcome)].concat().into(), None);
+                }
                 () = self.door.cancel.cancelled() => return (self.problem(Problem::draining()), None),
                 changed = self.progress.changed(), if self.watching && !self.news => {
                     self.watching = changed.is_ok();
@@ -93,14 +100,22 @@ impl Follower {
                 () = sleep_until(self.next_progress), if self.news => {
                     self.news = false;
                     self.next_progress = Instant::now() + PACE;
-                    let document = ProgressDocument::from(&*self.progress.borrow_and_update());
-                    event("progress", &document)
+                    let Some(event) = self.progress() else { continue };
+                    event
                 }
                 () = sleep_until(self.next_beat) => COMMENT,
             };
             self.next_beat = Instant::now() + self.beat;
             return (event, Some(self));
         }
+    }
+
+    /// How far it has come, unless that was told already.
+    fn progress(&mut self) -> Option<Bytes> {
+        let state = self.progress.borrow_and_update().clone();
+        let is_new = self.told.as_ref() != Some(&state);
+        let told = self.told.insert(state);
+        is_new.then(|| event("progress", &ProgressDocument::from(&*told)))
     }
 
     fn last(&self, outcome: Result<Result<Image, ImageError>, JoinError>) -> Bytes {

@@ -214,6 +214,18 @@ async fn a_watched_pull_is_told_as_it_goes() {
     assert_eq!(rest.iter().filter(|(name, _)| name != "progress").count(), 1);
 }
 
+/// The pace of events is no reason not to tell it.
+#[actix_web::test]
+async fn how_far_a_quick_pull_came_is_told_before_its_end() {
+    let door = door_to(&Shelf::with(&[]));
+    let body = call(&door, watched("quick")).await.into_body();
+    let told = timeout(SOON, to_bytes(body)).await.expect("in time").expect("bytes");
+    let told = events(&told);
+    let [.., (kind, progress), (end, _)] = &told[..] else { panic!("{told:?}") };
+    assert_eq!((kind.as_str(), end.as_str()), ("progress", "done"));
+    assert_eq!(progress["done"], 50, "{progress}");
+}
+
 #[actix_web::test]
 async fn a_watched_pull_that_fails_ends_with_its_problem() {
     let door = door_to(&Shelf::with(&[]));
