@@ -9,7 +9,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use crate::config::Settings;
-use crate::startup::{Chosen, Launched, privileges, try_docker, try_native};
+use crate::startup::{Chosen, Launched, close, privileges, try_docker, try_native};
 
 /// One line of the list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub fn run(settings: &Settings) -> ExitCode {
         let checks = [engine("native", &native), engine("docker", &docker)];
         section("Engines", &checks);
         for chosen in [native, docker].into_iter().flatten() {
-            chosen.engine.close().await;
+            close(&*chosen.engine, &chosen.executor).await;
         }
         if checks.iter().any(|check| check.fix.is_none()) {
             println!("\nOncebox can run scripts here.");

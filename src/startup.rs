@@ -32,6 +32,7 @@ use crate::api::runtimes::file::Reloading;
 use crate::api::{self, Canary, Door, Readiness};
 use crate::config::Settings;
 use crate::engine::Engine;
+use crate::execution::Executor;
 use crate::execution::background::Executions;
 use crate::execution::limits::Limits;
 use crate::execution::runtime::Runtimes;
@@ -128,6 +129,15 @@ impl Signals {
     }
 }
 
+/// Ends what waits and has the engine prove that nothing is left. In this order: a pool that goes on
+/// would make new ones meanwhile, and the engine wait for them.
+pub(crate) async fn close(engine: &dyn Engine, executor: &Executor) {
+    executor.pool().close().await;
+    if timeout(CLOSE, engine.close()).await.is_err() {
+        warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
+    }
+}
+
 /// The service, listening.
 pub struct Application {
     address: SocketAddr,
@@ -172,11 +182,11 @@ impl Application {
         let listener = listen(settings.address)?;
         let store = executions::store(settings, executions).map_err(StartError::Executions)?;
         let chosen = choose::choose(settings, launched, stop).await?;
-        let engine = chosen.engine.clone();
-        let opened = executions::open(settings, store, Arc::clone(&chosen.executor)).await;
+        let (engine, executor) = (chosen.engine.clone(), Arc::clone(&chosen.executor));
+        let opened = executions::open(settings, store, Arc::clone(&executor)).await;
         let opened = match opened {
             Ok(executions) => {
-                let runtimes = runtimes::open(settings, &chosen.executor, &executions).await;
+                let runtimes = runtimes::open(settings, &executor, &executions).await;
                 runtimes.map(|runtimes| (executions, runtimes))
             }
             Err(why) => Err(why),
@@ -185,7 +195,7 @@ impl Application {
             .map_err(StartError::Executions)
             .and_then(|kept| Self::assemble(settings, access, listener, chosen, kept));
         if assembled.is_err() {
-            engine.close().await;
+            close(&*engine, &executor).await;
         }
         assembled
     }
@@ -253,14 +263,12 @@ impl Application {
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {
-                door.executor.pool().close().await;
-                engine.close().await;
+                close(&*engine, &door.executor).await;
                 return Err(format!("HTTP ended by itself: {ended:?}"));
             }
             () = engine.lost() => {
                 handle.stop(false).await;
-                door.executor.pool().close().await;
-                engine.close().await;
+                close(&*engine, &door.executor).await;
                 return Err(format!("the engine {} is lost; start the service again", engine.name()));
             }
         }
@@ -268,13 +276,10 @@ impl Application {
             info!("stopping: running scripts have {} s to finish", drain_timeout.as_secs_f64());
             drain(&door, drain_timeout).await;
             handle.stop(true).await;
-            door.executor.pool().close().await;
             if timeout(CLOSE, door.executions.finish()).await.is_err() {
                 warn!("the execution store did not close within {} s", CLOSE.as_secs());
             }
-            if timeout(CLOSE, engine.close()).await.is_err() {
-                warn!("the engine did not prove within {} s that nothing is left", CLOSE.as_secs());
-            }
+            close(&*engine, &door.executor).await;
             info!("stopped");
             telemetry::flush().await;
         };

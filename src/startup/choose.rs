@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{Launched, images};
+use super::{Launched, close, images};
 use crate::config::{EngineChoice, ImageSettings, Settings};
 use crate::engine::docker::{DockerEngine, DockerOptions};
 use crate::engine::native::NativeEngine;
@@ -219,7 +219,7 @@ async fn prove(
     match passed.unwrap_or_else(|| Err("the service was told to stop".into())) {
         Ok(canary) => Ok(Chosen { engine, executor, image, reason, canary }),
         Err(why) => {
-            engine.close().await;
+            close(&*engine, &executor).await;
             Err(why)
         }
     }

@@ -1,18 +1,16 @@
 //! One script without a service: the engine that a service would use, for as long as the script
 //! takes.
 
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::choose::{Ready, choose_by, why};
-use super::{CLOSE, Launched, offline};
+use super::{Launched, close, offline};
 use crate::config::{EngineChoice, Pools, Settings};
-use crate::engine::Engine;
+use crate::execution::Failure;
 use crate::execution::admission::Caller;
 use crate::execution::observer::Observer;
 use crate::execution::outcome::Outcome;
 use crate::execution::request::Execution;
-use crate::execution::{Executor, Failure};
 
 /// What is done before there are threads.
 pub(crate) struct Once {
@@ -77,12 +75,5 @@ impl Once {
             }
         };
         choose_by(&settings, launched, prove).await.map_err(|e| e.to_string())
-    }
-}
-
-async fn close(engine: &dyn Engine, executor: &Executor) {
-    executor.pool().close().await;
-    if timeout(CLOSE, engine.close()).await.is_err() {
-        tracing::warn!("the engine did not prove that nothing is left of the script");
     }
 }
