@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::{HttpMessage, HttpRequest, HttpResponse, web};
+use bytes::Bytes;
 use futures_util::FutureExt;
 use tokio_util::task::AbortOnDropHandle;
 use tokio_util::task::task_tracker::TaskTrackerToken;
@@ -133,13 +134,13 @@ pub(super) async fn answer(outcome: Outcome) -> Result<HttpResponse, Problem> {
 
 /// How the request is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Encoding {
+enum Encoding {
     Json,
     Form,
 }
 
 impl Encoding {
-    pub(super) fn of(request: &impl HttpMessage) -> Result<Self, Problem> {
+    fn of(request: &impl HttpMessage) -> Result<Self, Problem> {
         let mime = request.mime_type().ok().flatten();
         let (essence, utf8) = mime.as_ref().map_or(("", false), |mime| {
             (mime.essence_str(), mime.get_param("charset").is_none_or(|charset| charset == "utf-8"))
@@ -152,6 +153,18 @@ impl Encoding {
             )),
         }
     }
+}
+
+/// The body of a request that takes nothing but JSON.
+pub(super) async fn json_body(
+    request: &HttpRequest,
+    payload: web::Payload,
+    max_body: usize,
+) -> Result<Bytes, Problem> {
+    if Encoding::of(request)? != Encoding::Json {
+        return Err(Problem::unsupported_media_type("send application/json in UTF-8"));
+    }
+    body::read(request, payload, max_body).await
 }
 
 #[cfg(test)]

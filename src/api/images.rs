@@ -11,9 +11,9 @@ use percent_encoding::percent_decode_str;
 use tokio::time::sleep;
 
 use super::dto::PullRequest;
-use super::execute::Encoding;
+use super::execute::json_body;
 use super::request_id::RequestId;
-use super::{Code, Door, Problem, body, events};
+use super::{Code, Door, Problem, events};
 use crate::registry::{Image, ImageErrorKind, Pull, Reference};
 use document::{DetailsDocument, ImageDocument, Images, PulledDocument, RemovedDocument};
 use follow::Follower;
@@ -77,10 +77,7 @@ pub(super) async fn pull(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, Problem> {
     let inside = door.enter()?;
-    if Encoding::of(&request)? != Encoding::Json {
-        return Err(Problem::unsupported_media_type("send application/json in UTF-8"));
-    }
-    let body = body::read(&request, payload, door.max_body).await?;
+    let body = json_body(&request, payload, door.max_body).await?;
     let reference = PullRequest::from_json(&body)?.reference()?;
     let place = door.pulls.clone().try_acquire_owned().map_err(|_| Problem::too_many_pulls())?;
     let mut pull = door.executor.registry().pull(&reference);

@@ -7,8 +7,8 @@ pub(super) mod written;
 use actix_web::http::header::LOCATION;
 use actix_web::{HttpRequest, HttpResponse, web};
 
-use super::execute::Encoding;
-use super::{Code, Door, Problem, body};
+use super::execute::json_body;
+use super::{Code, Door, Problem};
 use crate::execution::runtime::{MAX_REGISTERED, NotRegistered, NotRemoved, Runtime};
 use crate::registry::{ChosenBy, quoted};
 use document::{RuntimeDocument, RuntimeList};
@@ -25,10 +25,7 @@ pub(super) async fn register(
     door: web::Data<Door>,
 ) -> Result<HttpResponse, Problem> {
     let _inside = door.enter()?;
-    if Encoding::of(&request)? != Encoding::Json {
-        return Err(Problem::unsupported_media_type("send application/json in UTF-8"));
-    }
-    let body = body::read(&request, payload, door.max_body).await?;
+    let body = json_body(&request, payload, door.max_body).await?;
     let runtime = Runtime::try_from(WrittenRuntime::from_json(&body)?)?;
     let document = RuntimeDocument::new(&runtime, ChosenBy::Request);
     let location = format!("/runtimes/{}", runtime.name);

@@ -54,6 +54,9 @@ impl Forward {
 
     /// What a script gets in this image, which is named as it is run.
     pub(super) fn to(&self, image: &Reference) -> &[Forwarded] {
+        if self.is_empty() {
+            return &[];
+        }
         let registry = image.registry();
         let trusted = || self.trusted.iter().any(|trusted| trusted.matches(registry));
         if self.own.contains(image) || trusted() { &self.variables } else { &[] }

@@ -254,12 +254,13 @@ impl Executor {
         let ceilings = self.ceilings_of(execution);
         let own = ceilings.hold_for(&execution.limits, caller)?;
         let Some(template) = &execution.resources else { return Ok(own) };
-        let asked = execution.limits.or(&template.limits);
         // The request's own fields are within their ceilings, so this is the template's.
-        ceilings.hold_for(&asked, caller).map_err(|Rejection { code, field, detail }| {
-            let detail = format!("{field} of {}: {detail}", template.name);
-            Rejection { code, field: "resources", detail }
-        })
+        ceilings.hold_for(&execution.asked_limits(), caller).map_err(
+            |Rejection { code, field, detail }| {
+                let detail = format!("{field} of {}: {detail}", template.name);
+                Rejection { code, field: "resources", detail }
+            },
+        )
     }
 
     /// A runtime's limits stand in for the operator's defaults.

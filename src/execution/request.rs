@@ -185,6 +185,11 @@ impl Execution {
     }
 }
 
+/// An environment as plain texts.
+pub fn env_texts(env: &[(EnvName, EnvValue)]) -> impl Iterator<Item = (String, String)> {
+    env.iter().map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
+}
+
 /// Each name may be there once, and with its value it must fit into one string.
 ///
 /// # Errors

@@ -6,7 +6,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::api::openapi::fields as schema;
-use crate::execution::request::AskedLimits;
+use crate::execution::request::{AskedLimits, env_texts};
 use crate::execution::runtime::Runtime;
 use crate::execution::runtime::catalogue::Entries;
 use crate::registry::ChosenBy;
@@ -96,7 +96,6 @@ impl From<&Entries> for RuntimeList {
 
 impl RuntimeDocument {
     pub(super) fn new(runtime: &Runtime, chosen_by: ChosenBy) -> Self {
-        let env = runtime.env.iter();
         Self {
             name: runtime.name.to_string(),
             display_name: runtime.display_name.clone(),
@@ -104,9 +103,7 @@ impl RuntimeDocument {
             version: runtime.version.clone(),
             image: runtime.image.to_string(),
             language: runtime.language.map(|language| language.name),
-            env: env
-                .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-                .collect(),
+            env: env_texts(&runtime.env).collect(),
             limits: (&runtime.limits).into(),
             pool: runtime.pool,
             source: match chosen_by {

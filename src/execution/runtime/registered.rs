@@ -78,8 +78,7 @@ impl Runtimes {
         offered: Offered,
         room: Room,
     ) -> Result<Arc<Self>, StoreError> {
-        let (claimed, waiting, tasks) = (Mutex::default(), Mutex::default(), Handle::current());
-        let runtimes = Self { executor, keeper, room, claimed, waiting, tasks };
+        let runtimes = Self::new(executor, keeper, room);
         for (name, packed) in runtimes.keeper.read(|store| store.runtimes()).await? {
             match restored(&name, &packed) {
                 Ok(runtime) => drop(runtimes.executor.catalogue().put(runtime)),
@@ -93,9 +92,12 @@ impl Runtimes {
     /// None yet, with room for eight containers that wait.
     #[cfg(test)]
     pub(crate) fn empty(executor: Arc<Executor>, keeper: Arc<Keeper>) -> Arc<Self> {
+        Arc::new(Self::new(executor, keeper, Room { most: 8, others: 0 }))
+    }
+
+    fn new(executor: Arc<Executor>, keeper: Arc<Keeper>, room: Room) -> Self {
         let (claimed, waiting, tasks) = (Mutex::default(), Mutex::default(), Handle::current());
-        let room = Room { most: 8, others: 0 };
-        Arc::new(Self { executor, keeper, room, claimed, waiting, tasks })
+        Self { executor, keeper, room, claimed, waiting, tasks }
     }
 
     /// Takes what the operator offers in place of what he has offered so far.

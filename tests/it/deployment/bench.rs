@@ -309,7 +309,6 @@ fn updates_install() -> bool {
 
 fn names_secrets() -> bool {
     let words = ["password", "secret", "token", "private_key", "api_key"];
-    let sets = |line: &&String| line.starts_with("ENV ") || line.starts_with("ARG ");
-    let lines: Vec<String> = instructions().map(|line| line.to_string()).collect();
-    lines.iter().filter(sets).any(|l| words.iter().any(|word| l.to_lowercase().contains(word)))
+    let sets = |line: &String| line.starts_with("ENV ") || line.starts_with("ARG ");
+    instructions().filter(sets).any(|l| words.iter().any(|word| l.to_lowercase().contains(word)))
 }

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::unreadable;
 use crate::execution::language::Language;
-use crate::execution::request::{AskedLimits, EnvName, EnvValue, Execution, InputFile};
+use crate::execution::request::{AskedLimits, EnvName, EnvValue, Execution, InputFile, env_texts};
 use crate::execution::runtime::InRuntime;
 use crate::execution::store::StoreError;
 use crate::registry::{ChosenBy, Reference};
@@ -99,11 +99,7 @@ impl From<&Execution> for KeptRequest {
             pull_policy: execution.pull_policy.map(|policy| policy.to_string()),
             language: execution.language.map(|language| language.name.to_owned()),
             args: execution.args.iter().map(|arg| arg.as_str().to_owned()).collect(),
-            env: execution
-                .env
-                .iter()
-                .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-                .collect(),
+            env: env_texts(&execution.env).collect(),
             no_forward_env: !execution.forward_env,
             files: execution
                 .files

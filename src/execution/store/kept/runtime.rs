@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::request::{KeptLimits, each, pair, written};
 use super::unreadable;
 use crate::execution::language::Language;
+use crate::execution::request::env_texts;
 use crate::execution::runtime::{Name, Runtime};
 use crate::execution::store::StoreError;
 use crate::registry::Reference;
@@ -30,16 +31,13 @@ pub(super) struct KeptRuntime {
 
 impl From<&Runtime> for KeptRuntime {
     fn from(runtime: &Runtime) -> Self {
-        let env = runtime.env.iter();
         Self {
             image: written(&runtime.image),
             display_name: runtime.display_name.clone(),
             description: runtime.description.clone(),
             version: runtime.version.clone(),
             language: runtime.language.map(|language| language.name.to_owned()),
-            env: env
-                .map(|(name, value)| (name.as_str().to_owned(), value.as_str().to_owned()))
-                .collect(),
+            env: env_texts(&runtime.env).collect(),
             limits: runtime.limits.into(),
             pool: runtime.pool,
         }
