@@ -1,0 +1,76 @@
+//! What honest callers send: small programs whose answers are known to the byte.
+
+use serde_json::{Value, json};
+
+use crate::chance::Chance;
+use crate::request::{Expected, Request};
+
+pub fn drawn(chance: &mut Chance) -> Request {
+    let token = format!("{:016x}", chance.next());
+    let number = chance.below(100_000);
+    let makers: [fn(&str, usize) -> (&'static str, Value, Value); 8] =
+        [echo, echo, stdin, exit, stderr, python, file, pipe];
+    let (name, body, fields) = makers[chance.below(makers.len())](&token, number);
+    let mut expected = json!({
+        "status": "completed", "exit_code": 0, "signal": null, "stdout": "", "stderr": "",
+        "stdout_truncated": false, "stderr_truncated": false, "limits_hit": [], "files": [],
+    });
+    for (field, value) in fields.as_object().expect("an object of fields") {
+        expected[field] = value.clone();
+    }
+    Request { name, hostile: false, body, expected: Expected::Fields(expected) }
+}
+
+fn echo(token: &str, _: usize) -> (&'static str, Value, Value) {
+    ("echo", json!({"script": format!("echo {token}")}), json!({"stdout": format!("{token}\n")}))
+}
+
+fn stdin(token: &str, _: usize) -> (&'static str, Value, Value) {
+    (
+        "stdin",
+        json!({"script": "cat; echo \"$A\"", "stdin": token, "env": {"A": "b"}}),
+        json!({"stdout": format!("{token}b\n")}),
+    )
+}
+
+fn exit(_: &str, number: usize) -> (&'static str, Value, Value) {
+    let code = number % 256;
+    ("exit", json!({"script": format!("exit {code}")}), json!({"exit_code": code}))
+}
+
+fn stderr(token: &str, _: usize) -> (&'static str, Value, Value) {
+    (
+        "stderr",
+        json!({"script": format!("echo {token} >&2; kill -USR1 $$")}),
+        json!({"stderr": format!("{token}\n"), "status": "signaled", "signal": "SIGUSR1", "exit_code": 138}),
+    )
+}
+
+fn python(_: &str, number: usize) -> (&'static str, Value, Value) {
+    let sum = number * (number + 1) / 2;
+    (
+        "python",
+        json!({"language": "python", "script": format!("print(sum(range({number} + 1)))")}),
+        json!({"stdout": format!("{sum}\n")}),
+    )
+}
+
+fn file(token: &str, _: usize) -> (&'static str, Value, Value) {
+    (
+        "file",
+        json!({"script": "tr a-f A-F <in/a >out", "files": [{"path": "in/a", "content": token}],
+                    "outputs": ["out"]}),
+        json!({"files": [{"path": "out", "size": token.len(), "executable": false,
+                       "content": token.to_uppercase()}]}),
+    )
+}
+
+/// More than one process at once, and more output than a pipe holds.
+fn pipe(_: &str, number: usize) -> (&'static str, Value, Value) {
+    let lines = 500 + number % 500;
+    (
+        "pipe",
+        json!({"script": format!("seq {lines} | sort -rn | sed -n '$p;1p'; (sleep 0.01 & wait)")}),
+        json!({"stdout": format!("{lines}\n1\n")}),
+    )
+}

@@ -1,0 +1,137 @@
+//! Runs for minutes at 70 % of what the engine can do, one execution in ten hostile, and says what
+//! became of all of them.
+//!
+//! ```text
+//! cargo test --test soak -- --engine native --minutes 3
+//! cargo test --release --test soak -- --engine docker --executions 5000
+//! ```
+//!
+//! It fails on a wrong verdict, on an honest script that did not get its own answer, on anything left
+//! behind, and where the service's memory or descriptors grow. How far the 99th percentile drifts
+//! from the first tenth to the last is a figure of time: it is printed beside its bar, and counts
+//! with `--strict`, on a machine that does nothing else.
+
+// Test code may stop at the first surprise; the lints against that are for the service. What is
+// shared with the suite `it` has more than is used here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    dead_code,
+    unused_imports,
+    unused_macros
+)]
+
+#[path = "../it/support/mod.rs"]
+#[macro_use]
+mod support;
+
+mod chance;
+mod honest;
+mod hostile;
+mod load;
+mod report;
+mod request;
+mod resources;
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Arg, ArgAction, Command, value_parser};
+
+use crate::chance::Chance;
+use crate::load::{Length, Load};
+use crate::report::Report;
+use crate::resources::Resources;
+use crate::support::{Engine, Service, engines, until};
+
+/// Of what the engine can do.
+const SHARE: f64 = 0.7;
+/// For which it is measured what that is.
+const MEASURE: Duration = Duration::from_secs(10);
+/// For what goes away behind the last answers.
+const SETTLE: Duration = Duration::from_secs(10);
+
+const SETTINGS: &[(&str, &str)] = &[
+    ("MEMORY_LIMIT", "64m"),
+    ("TMP_SIZE", "16m"),
+    ("OUTPUT_LIMIT", "64k"),
+    ("TIMEOUT", "10"),
+    ("MAX_CONCURRENT", "8"),
+    ("QUEUE_LIMIT", "1000"),
+    ("QUEUE_TIMEOUT", "30"),
+];
+
+fn main() -> ExitCode {
+    let asked = arguments().get_matches();
+    let seed = asked.get_one("seed").copied().unwrap_or_else(Chance::seed);
+    let minutes: f64 = *asked.get_one("minutes").expect("a default");
+    let length = asked.get_one::<usize>("executions").map_or_else(
+        || Length::Time(Duration::from_secs_f64(minutes * 60.0)),
+        |executions| Length::Executions(*executions),
+    );
+    let named: Option<&String> = asked.get_one("engine");
+    let chosen = engines().into_iter().filter(|e| named.is_none_or(|name| *name == e.to_string()));
+    let mut passed = true;
+    for engine in chosen {
+        let report = soak(engine, length, seed);
+        println!("{report}");
+        passed &= report.passed(asked.get_flag("strict"));
+    }
+    if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn arguments() -> Command {
+    Command::new("soak").args([
+        Arg::new("engine")
+            .long("engine")
+            .value_parser(["native", "docker"])
+            .help("Both without it"),
+        Arg::new("minutes")
+            .long("minutes")
+            .value_parser(value_parser!(f64))
+            .default_value("3")
+            .help("How long each engine is under load"),
+        Arg::new("executions")
+            .long("executions")
+            .value_parser(value_parser!(usize))
+            .help("End after so many, instead"),
+        Arg::new("seed").long("seed").value_parser(value_parser!(u64)).help("Of an earlier run"),
+        Arg::new("strict")
+            .long("strict")
+            .action(ArgAction::SetTrue)
+            .help("Let the drift of p99 count, on a machine at rest"),
+    ])
+}
+
+fn soak(engine: Engine, length: Length, seed: u64) -> Report {
+    let mut service = Service::start(engine, SETTINGS);
+    ready(&service);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.expect("a runtime");
+    let load = Arc::new(Load::on(&service, seed));
+    let capacity = runtime.block_on(load.capacity(MEASURE));
+    let resources = Resources::watch(service.pid());
+    let runs = runtime.block_on(load.open(capacity * SHARE, length));
+    drop(runtime);
+    let resources = resources.end();
+    service.terminate();
+    let stopped = service.wait();
+    let log = service.last_words();
+    let residue = service.gone_by_force();
+    let mut orphans = residue.left();
+    let began = std::time::Instant::now();
+    until("what goes away behind the end", SETTLE * 2, || {
+        orphans = residue.left();
+        (orphans.is_empty() || began.elapsed() > SETTLE).then_some(())
+    });
+    Report { engine, seed, capacity, runs, resources, orphans, stopped, log }
+}
+
+fn ready(service: &Service) {
+    until("a full pool", Duration::from_secs(60), || {
+        (service.get("/ready").expect("an answer").http == 200).then_some(())
+    });
+}
