@@ -26,7 +26,10 @@
 mod support;
 
 mod clean;
+mod files;
 mod guard;
+mod leaks;
 mod neighbour;
+mod rounds;
 mod rows;
 mod stage;

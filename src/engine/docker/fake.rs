@@ -181,6 +181,7 @@ pub(super) fn able_host() -> String {
         "CpuCfsPeriod": true,
         "CpuCfsQuota": true,
         "PidsLimit": true,
+        "NCPU": 2,
         "SecurityOptions": ["name=seccomp,profile=default"],
         "CgroupVersion": "2",
     })

@@ -133,6 +133,7 @@ impl DockerEngine {
             guest_volume: GuestVolume::name(guest_binary::digest()),
             runtime: options.runtime,
             swappiness: host.cgroup_v1,
+            processors: host.processors,
             seccomp: hardening::seccomp::docker_json(),
         };
         let remover = Remover::new(Arc::clone(&daemon), metrics);

@@ -38,6 +38,8 @@ pub(super) struct Profile {
     pub(super) runtime: Option<String>,
     /// cgroup v1 has a swappiness of each container's own.
     pub(super) swappiness: bool,
+    /// Each has files of its own to hide.
+    pub(super) processors: i64,
     /// The system calls allowed, in Docker's JSON form.
     pub(super) seccomp: String,
 }
@@ -51,6 +53,9 @@ impl Profile {
         uid: u32,
     ) -> ContainerCreateBody {
         let masked = hardening::MASKED_PATHS.iter().chain(&["/dev/mqueue"]);
+        // How hot a processor gets tells what others do on it. Here `/sys` is the daemon's.
+        let throttled = (0..self.processors)
+            .map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle"));
         // Owned by the script's uid, since older runtimes replace the mode with that of the
         // image's own `/tmp`.
         let tmp = format!(
@@ -75,7 +80,7 @@ impl Profile {
             oom_score_adj: Some(hardening::OOM_SCORE_ADJ.into()),
             readonly_rootfs: Some(true),
             tmpfs: Some(HashMap::from([("/tmp".into(), tmp), ("/dev/shm".into(), shm)])),
-            masked_paths: Some(masked.map(|path| (*path).into()).collect()),
+            masked_paths: Some(masked.map(|path| (*path).into()).chain(throttled).collect()),
             readonly_paths: Some(
                 hardening::READ_ONLY_PATHS.iter().map(|path| (*path).into()).collect(),
             ),
@@ -276,7 +281,9 @@ pub(super) mod tests {
             "/proc/timer_stats",
             "/sys/devices/virtual/powercap",
             "/sys/firmware",
-            "/dev/mqueue"
+            "/dev/mqueue",
+            "/sys/devices/system/cpu/cpu0/thermal_throttle",
+            "/sys/devices/system/cpu/cpu1/thermal_throttle"
         ],
         "ReadonlyPaths": [
             "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"
@@ -304,6 +311,7 @@ pub(super) mod tests {
             guest_volume: "oncebox-guest-0123456789abcdef".into(),
             runtime: Some("runsc".into()),
             swappiness: true,
+            processors: 2,
             seccomp: "{}".into(),
         }
     }

@@ -62,6 +62,7 @@ pub(super) struct Host {
     /// The architecture of images and of the guest, by Docker's name.
     pub(super) architecture: &'static str,
     pub(super) cgroup_v1: bool,
+    pub(super) processors: i64,
 }
 
 impl Host {
@@ -113,7 +114,9 @@ impl Host {
             }
         }
         let cgroup_v1 = info.cgroup_version.is_some_and(|version| version.as_ref() == "1");
-        Ok(Self { architecture, cgroup_v1 })
+        let processors = info.ncpu.filter(|count| *count > 0);
+        let processors = processors.ok_or("the daemon tells no number of processors")?;
+        Ok(Self { architecture, cgroup_v1, processors })
     }
 }
 
@@ -167,6 +170,7 @@ mod tests {
             cpu_cfs_period: Some(true),
             cpu_cfs_quota: Some(true),
             pids_limit: Some(true),
+            ncpu: Some(2),
             security_options: Some(vec!["name=seccomp,profile=default".into()]),
             runtimes: Some(HashMap::from([("runc".into(), Runtime::default())])),
             cgroup_version: Some(SystemInfoCgroupVersionEnum::_2),
@@ -194,6 +198,8 @@ mod tests {
         assert!(Host::assess(&open, None).unwrap_err().contains("seccomp"));
         let reason = Host::assess(&able(), Some("runsc")).unwrap_err();
         assert!(reason.contains("\"runsc\"") && reason.contains("it has runc"), "{reason}");
+        let silent = SystemInfo { ncpu: None, ..able() };
+        assert!(Host::assess(&silent, None).unwrap_err().contains("processors"));
         let windows = SystemInfo { os_type: Some("windows".into()), ..able() };
         assert!(Host::assess(&windows, None).unwrap_err().contains("windows"));
     }

@@ -1,0 +1,43 @@
+//! The same names in many executions at once (F12).
+
+use serde_json::json;
+
+use crate::stage::Stage;
+use crate::support::Engine;
+
+fn f12_contents_never_mix(engine: Engine) {
+    const RUNS: usize = 100;
+    let settings = [("QUEUE_LIMIT", "128"), ("QUEUE_TIMEOUT", "120")];
+    let stage = Stage::with(engine, &settings);
+    let script =
+        "cat data/in.txt; cp data/in.txt data/out.txt; echo $RUN >>data/out.txt; cat data/out.txt";
+    stage.clean_after(|service| {
+        std::thread::scope(|scope| {
+            for run in 0..RUNS {
+                let poster = service.poster();
+                scope.spawn(move || {
+                    let content = format!("{run} ").repeat(1000);
+                    let answer = poster(&json!({
+                        "script": script, "env": {"RUN": run.to_string()}, "timeout": 30,
+                        "files": [{"path": "data/in.txt", "content": content}],
+                        "outputs": ["data/*.txt"],
+                    }));
+                    let answer = answer.expect("an answer").ran();
+                    let made = format!("{content}{run}\n");
+                    assert_eq!(answer.text(), format!("{content}{made}"), "run {run}");
+                    let size = |text: &str| text.len();
+                    assert_eq!(
+                        answer.0["files"],
+                        json!([
+                            {"path": "data/in.txt", "size": size(&content), "content": content, "executable": false},
+                            {"path": "data/out.txt", "size": size(&made), "content": made, "executable": false},
+                        ]),
+                        "run {run}"
+                    );
+                });
+            }
+        });
+    });
+}
+
+on_both_engines! { together: f12_contents_never_mix }
