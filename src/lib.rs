@@ -58,6 +58,8 @@ pub mod execution;
 pub mod guest_binary;
 mod internet;
 pub mod pool;
+#[cfg(any(test, fuzzing))]
+pub mod properties;
 pub mod registry;
 pub mod startup;
 mod sys;

@@ -8,15 +8,13 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use oncebox_guest::cgroup::{limits_v1, limits_v2, number};
 use oncebox_guest::wire::{CgroupLimits, Usage};
 
 use crate::sys;
 
 /// The first of the five descriptors that an engine passes the counters in.
 const FIRST_FD: i32 = 3;
-
-/// A cgroup v1 limit this high is "no limit": the kernel rounds it down from `i64::MAX`.
-const V1_NO_LIMIT: u64 = 1 << 62;
 
 /// The counter files, in the order [`Layout`] gives.
 #[derive(Default)]
@@ -91,39 +89,6 @@ fn beneath(root: &Path) -> (Counters, Option<CgroupLimits>) {
     (Counters { layout, files }, limits)
 }
 
-fn limits_v1(read: impl Fn(&str) -> Option<String>) -> CgroupLimits {
-    let number = |path: &str| read(path).and_then(|text| text.trim().parse::<u64>().ok());
-    let bytes = |path: &str| number(path).filter(|bytes| *bytes < V1_NO_LIMIT);
-    let cpu = |name: &str| {
-        number(&format!("cpu/{name}")).or_else(|| number(&format!("cpu,cpuacct/{name}")))
-    };
-    CgroupLimits {
-        memory: bytes("memory/memory.limit_in_bytes"),
-        memory_and_swap: bytes("memory/memory.memsw.limit_in_bytes"),
-        pids: number("pids/pids.max"),
-        // A quota of -1 is no limit, and no number here.
-        cpu_us_per_s: share(cpu("cpu.cfs_quota_us"), cpu("cpu.cfs_period_us")),
-    }
-}
-
-fn limits_v2(read: impl Fn(&str) -> Option<String>) -> CgroupLimits {
-    let number = |path: &str| read(path).and_then(|text| text.trim().parse::<u64>().ok());
-    let memory = number("memory.max");
-    let cpu = read("cpu.max").unwrap_or_default();
-    let mut cpu = cpu.split_whitespace().map(|word| word.parse().ok());
-    CgroupLimits {
-        memory,
-        memory_and_swap: memory.and_then(|memory| memory.checked_add(number("memory.swap.max")?)),
-        pids: number("pids.max"),
-        cpu_us_per_s: share(cpu.next().flatten(), cpu.next().flatten()),
-    }
-}
-
-/// Microseconds per second from a quota and its period.
-fn share(quota: Option<u64>, period: Option<u64>) -> Option<u64> {
-    quota?.checked_mul(1_000_000)?.checked_div(period?)
-}
-
 impl Counters {
     /// The container's CPU time so far.
     pub(crate) fn cpu_ns(&self) -> Option<u64> {
@@ -157,17 +122,11 @@ impl Counters {
     }
 }
 
-/// The number that is the whole file, or the one that stands behind a name.
-fn value(file: Option<&File>, name: Option<&str>) -> Option<u64> {
+/// [`number`] of a file as it stands now.
+fn value(file: Option<&File>, key: Option<&str>) -> Option<u64> {
     let mut buffer = [0; 4096];
     let len = file?.read_at(&mut buffer, 0).ok()?;
-    let text = std::str::from_utf8(&buffer[..len]).ok()?;
-    match name {
-        None => text.trim().parse().ok(),
-        Some(name) => text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok()),
-    }
+    number(std::str::from_utf8(&buffer[..len]).ok()?, key)
 }
 
 fn tmp_full() -> bool {
@@ -265,17 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn no_limit_and_no_file_are_none() {
-        let unlimited = |path: &str| match path {
-            "cpu/cpu.cfs_quota_us" => Some("-1\n".to_owned()),
-            "cpu/cpu.cfs_period_us" => Some("100000\n".to_owned()),
-            "memory/memory.limit_in_bytes" => Some("9223372036854771712\n".to_owned()),
-            "pids/pids.max" => Some("max\n".to_owned()),
-            "cpu.max" => Some("max 100000\n".to_owned()),
-            _ => None,
-        };
-        assert_eq!(limits_v1(unlimited), CgroupLimits::default());
-        assert_eq!(limits_v2(unlimited), CgroupLimits::default());
+    fn no_file_and_no_line_are_none() {
         assert_eq!(value(None, None), None);
         assert_eq!(value(Some(&File::open("/dev/null").unwrap()), Some("max")), None);
     }

@@ -1,7 +1,8 @@
 //! The guest: PID 1 of every Oncebox container, on every engine.
 //!
-//! This library half is what the service and the guest share: the wire format ([`wire`]) and what
-//! patterns of result files mean ([`glob`]); it needs nothing but `std`. The binary half (`main.rs`, feature `pid1`) is the guest itself.
+//! This library half is what the service and the guest share: the wire format ([`wire`]), what
+//! patterns of result files mean ([`glob`]) and what control groups say ([`cgroup`]); it needs
+//! nothing but `std`. The binary half (`main.rs`, feature `pid1`) is the guest itself.
 //!
 //! One life of a guest:
 //!
@@ -21,6 +22,7 @@
 //! If its control stream closes at any time it kills everything and exits, so that a container
 //! never outlives the service that made it.
 
+pub mod cgroup;
 pub mod glob;
 pub mod wire;
 

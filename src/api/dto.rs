@@ -202,8 +202,14 @@ fn not_understood(path: String, error: &serde_json::Error) -> Problem {
     Problem { field: problem.field.filter(|path| path != "."), ..problem }
 }
 
-/// What a parser says. It repeats a value that it did not expect, which may be a part of a script.
+/// What a parser says. It repeats a value that it did not expect, which may be a part of a script,
+/// and a name, which may be anything.
 pub(super) fn without_value(text: &str) -> String {
+    let unknown = text.strip_prefix("unknown field `");
+    if let Some((name, expected)) = unknown.and_then(|rest| rest.rsplit_once("`, expected ")) {
+        let name: String = name.chars().take(64).flat_map(char::escape_debug).collect();
+        return format!("unknown field `{name}`, expected {expected}");
+    }
     match text.rsplit_once(", expected ") {
         Some((found, expected)) if found.starts_with("invalid ") => format!("expected {expected}"),
         _ => text.to_owned(),

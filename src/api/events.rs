@@ -64,7 +64,7 @@ where
 
 /// Where a client goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Resume {
+pub(crate) enum Resume {
     /// From the first event.
     Start,
     /// Behind this output of both streams.
@@ -78,15 +78,19 @@ impl Resume {
     ///
     /// # Errors
     /// 400 for what is none of our ids.
-    pub(super) fn asked(request: &HttpRequest) -> Result<Self, Problem> {
+    pub(crate) fn asked(request: &HttpRequest) -> Result<Self, Problem> {
         let Some(id) = request.headers().get("last-event-id") else { return Ok(Self::Start) };
+        let unknown = || {
+            let detail = "this is the id of no event of an execution";
+            Problem::field(Code::InvalidRequest, "Last-Event-ID", detail)
+        };
         match id.to_str() {
             Ok("") => Ok(Self::Start),
             Ok(LAST) => Ok(Self::Over),
-            id => id.ok().and_then(|id| id.parse().ok()).map(Self::Behind).ok_or_else(|| {
-                let detail = "this is the id of no event of an execution";
-                Problem::field(Code::InvalidRequest, "Last-Event-ID", detail)
-            }),
+            Ok(id) if id.bytes().all(|byte| byte.is_ascii_digit()) => {
+                id.parse().map(Self::Behind).map_err(|_| unknown())
+            }
+            _ => Err(unknown()),
         }
     }
 }

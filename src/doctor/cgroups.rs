@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Access, access};
 
 use super::Check;
+use crate::engine::native::cgroup::mountinfo::{self, mounts};
 
 /// The controllers behind the limits, by their names in version 1 and version 2.
 const V1: &[&str] = &["memory", "cpu", "cpuacct", "pids"];
@@ -14,7 +15,7 @@ const V2: &[&str] = &["memory", "cpu", "pids"];
 
 pub(super) fn checks() -> Vec<Check> {
     let read = |path: &Path| fs::read_to_string(path).unwrap_or_default();
-    let mounts = Mounts::parse(&read(Path::new("/proc/self/mountinfo")));
+    let mounts = Mounts::parse(&mountinfo::read().unwrap_or_default());
     let own = own_paths(&read(Path::new("/proc/self/cgroup")));
     let writable = |path: &Path| access(path, Access::WRITE_OK).is_ok();
     let mut checks = match &mounts {
@@ -53,25 +54,23 @@ struct Mounts {
 }
 
 impl Mounts {
-    /// Reads `/proc/self/mountinfo` (proc_pid_mountinfo(5)). A version 2 without controllers beside
-    /// a version 1 counts as version 1.
+    /// From `/proc/self/mountinfo`. A version 2 without controllers beside a version 1 counts as
+    /// version 1.
     fn parse(mountinfo: &str) -> Self {
-        let mut mounts = Self::default();
-        for line in mountinfo.lines() {
-            let Some((head, tail)) = line.split_once(" - ") else { continue };
-            let Some(point) = head.split(' ').nth(4).map(PathBuf::from) else { continue };
-            let mut tail = tail.split(' ');
-            match (tail.next(), tail.next(), tail.next()) {
-                (Some("cgroup2"), ..) => mounts.v2 = mounts.v2.or(Some(point)),
-                (Some("cgroup"), _, Some(options)) => {
-                    for option in options.split(',').filter(|option| V1.contains(option)) {
-                        mounts.v1.entry(option.to_owned()).or_insert_with(|| point.clone());
+        let mut found = Self::default();
+        for mount in mounts(mountinfo) {
+            let point = PathBuf::from(&*mount.point);
+            match mount.kind {
+                "cgroup2" => found.v2 = found.v2.or(Some(point)),
+                "cgroup" => {
+                    for controller in V1.iter().filter(|controller| mount.has(controller)) {
+                        found.v1.entry((*controller).to_owned()).or_insert_with(|| point.clone());
                     }
                 }
                 _ => {}
             }
         }
-        mounts
+        found
     }
 }
 

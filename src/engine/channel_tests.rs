@@ -1,9 +1,7 @@
-use futures_util::FutureExt;
 use oncebox_guest::wire::{
     CHUNK, CgroupLimits, Ended, Exit, Job, Posture, Prestart, SkipReason, Usage,
 };
 use proptest::collection::vec;
-use proptest::option;
 use proptest::prelude::*;
 
 use super::super::testing::pair;
@@ -130,38 +128,6 @@ fn decoded(frame: &[u8]) -> (u8, &[u8]) {
 
 proptest! {
     #[test]
-    fn any_bytes_decode_without_a_panic(kind: u8, payload in vec(any::<u8>(), 0..200)) {
-        let _ = Report::decode(kind, &payload);
-        let _ = Order::decode(kind, &payload);
-    }
-
-    /// The kinds there are, so that their payloads' readers are reached.
-    #[test]
-    fn nearly_right_frames_decode_without_a_panic(
-        said in said(),
-        job in job(),
-        cut in 0_usize..300,
-        flip in option::of((0_usize..300, any::<u8>())),
-    ) {
-        let mut frame = Vec::new();
-        said.report().encode(&mut frame);
-        let mut order = Vec::new();
-        Order::Job(job).encode(&mut order);
-        for frame in [&mut frame, &mut order] {
-            let kind = frame[0];
-            let payload = &mut frame[HEADER_LEN..];
-            if let Some((at, value)) = flip
-                && let Some(byte) = payload.get_mut(at)
-            {
-                *byte = value;
-            }
-            let payload = &payload[..payload.len().min(cut)];
-            let _ = Report::decode(kind, payload);
-            let _ = Order::decode(kind, payload);
-        }
-    }
-
-    #[test]
     fn reports_round_trip(said in said()) {
         let mut frame = Vec::new();
         said.report().encode(&mut frame);
@@ -201,43 +167,6 @@ proptest! {
             let (kind, payload) = decoded(&frame);
             prop_assert_eq!(Order::decode(kind, payload).unwrap(), order);
         }
-    }
-
-    #[test]
-    fn any_chunking_gives_the_same_reports(
-        said in vec(said(), 1..8),
-        cuts in vec(1_usize..30, 1..10),
-    ) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(async {
-            let mut stream = Vec::new();
-            said.iter().for_each(|said| said.report().encode(&mut stream));
-            let (mut channel, mut guest) = pair();
-            let speak = async move {
-                let mut rest = stream.as_slice();
-                for cut in cuts.iter().cycle() {
-                    let (chunk, tail) = rest.split_at(rest.len().min(*cut));
-                    guest.say_bytes(chunk).await;
-                    tokio::task::yield_now().await;
-                    rest = tail;
-                    if rest.is_empty() {
-                        break;
-                    }
-                }
-            };
-            let listen = async {
-                for said in &said {
-                    // Given up once before it is waited for: no byte may be lost by that.
-                    if let Some(report) = channel.next().now_or_never() {
-                        assert_eq!(report.unwrap(), Some(said.report()));
-                    } else {
-                        assert_eq!(channel.next().await.unwrap(), Some(said.report()));
-                    }
-                }
-                assert_eq!(channel.next().await.unwrap(), None);
-            };
-            futures_util::future::join(speak, listen).await;
-        });
     }
 }
 

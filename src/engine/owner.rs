@@ -10,7 +10,7 @@ use rustix::process::{Pid, test_kill_process};
 /// One service process: `<boot id>:<pid namespace>:<pid>:<start time>`. A pid alone names a
 /// process only within one boot and one pid namespace, and only until it is used again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Owner {
+pub(crate) struct Owner {
     pub(super) boot: String,
     /// Inode of the pid namespace.
     pub(super) namespace: u64,

@@ -16,7 +16,7 @@ pub mod quantity;
 pub mod request;
 pub mod runtime;
 pub mod store;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) mod testing;
 mod text;
 pub mod transcript;

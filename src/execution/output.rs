@@ -84,7 +84,6 @@ impl Sink for Output<'_> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -123,30 +122,5 @@ mod tests {
         assert_eq!(output.stdout.bytes.len(), written.min(10));
         assert_eq!(output.stdout.truncated(), truncated);
         assert_eq!(output.stderr, Captured::default());
-    }
-
-    proptest! {
-        #[test]
-        fn any_chunking_gives_the_same_prefix_and_total(
-            bytes in prop::collection::vec(any::<u8>(), 0..300),
-            cuts in prop::collection::vec(1_usize..50, 1..40),
-            cap in 0_u64..200,
-        ) {
-            let mut whole = Output::new(cap, &());
-            whole.stderr(&bytes);
-            let mut chunked = Output::new(cap, &());
-            let mut rest = bytes.as_slice();
-            for cut in cuts.iter().cycle() {
-                if rest.is_empty() {
-                    break;
-                }
-                let (chunk, tail) = rest.split_at(rest.len().min(*cut));
-                chunked.stderr(chunk);
-                rest = tail;
-            }
-            prop_assert_eq!(&whole.stderr, &chunked.stderr);
-            prop_assert_eq!(&whole.stderr.bytes, &bytes[..bytes.len().min(cap as usize)]);
-            prop_assert_eq!(whole.stderr.total, bytes.len() as u64);
-        }
     }
 }

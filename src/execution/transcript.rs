@@ -249,7 +249,6 @@ fn unfinished(bytes: &[u8]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use rstest::rstest;
 
     use super::*;
@@ -309,60 +308,5 @@ mod tests {
 
     fn owned((stream, offset, bytes): &(Stream, u64, &[u8])) -> (Stream, u64, Vec<u8>) {
         (*stream, *offset, bytes.to_vec())
-    }
-
-    proptest! {
-        /// Whatever is written in whatever portions, and however it is read: each stream is whole,
-        /// texts are cut between characters, and what is kept says the same.
-        #[test]
-        fn nothing_is_lost_or_made_up(
-            portions in prop::collection::vec(
-                (any::<bool>(), prop_oneof![
-                    prop::collection::vec(any::<u8>(), 0..40),
-                    "\\PC{0,20}".prop_map(String::into_bytes),
-                ]), 0..40),
-            most in 1_usize..60,
-            from in 0_u64..400,
-        ) {
-            let mut transcript = Transcript::default();
-            let mut written = [Captured::default(), Captured::default()];
-            for (of_stderr, bytes) in &portions {
-                let stream = if *of_stderr { Stream::Stderr } else { Stream::Stdout };
-                written[stream as usize].bytes.extend_from_slice(bytes);
-                transcript.push(stream, bytes);
-            }
-            transcript.end();
-            let all = pieces(&transcript, 0, most);
-            let mut read = [Vec::new(), Vec::new()];
-            for (stream, offset, bytes) in &all {
-                prop_assert!(!bytes.is_empty() && bytes.len() <= most);
-                prop_assert_eq!(*offset, read[*stream as usize].len() as u64);
-                read[*stream as usize].extend_from_slice(bytes);
-                if most >= 4 && str::from_utf8(&written[*stream as usize].bytes).is_ok() {
-                    prop_assert!(str::from_utf8(bytes).is_ok());
-                }
-            }
-            prop_assert_eq!(&read, &[&*written[0].bytes, &*written[1].bytes]);
-            let bytes = |pieces: &[(Stream, u64, Vec<u8>)]| {
-                pieces.iter().flat_map(|(s, _, b)| b.iter().map(|b| (*s as u8, *b)))
-                    .collect::<Vec<_>>()
-            };
-            let whole = bytes(&all);
-            let rest = &whole[whole.len().min(usize::try_from(from).unwrap())..];
-            prop_assert_eq!(bytes(&pieces(&transcript, from, most)), rest);
-            let [stdout, stderr] = &written;
-            let restored = Transcript::restore(stdout, stderr, transcript.turns());
-            prop_assert_eq!(&bytes(&pieces(&restored, 0, most)), &whole);
-            prop_assert!(transcript.turns().len() <= whole.len() + 2);
-        }
-
-        #[test]
-        fn turns_that_do_not_fit_are_not_believed(turns in prop::collection::vec(any::<u8>(), 0..20)) {
-            let stdout = Captured { bytes: b"out".to_vec(), total: 3 };
-            let stderr = Captured { bytes: b"err".to_vec(), total: 3 };
-            let restored = Transcript::restore(&stdout, &stderr, turns);
-            prop_assert_eq!(restored.turns.sizes(), [3, 3]);
-            prop_assert_eq!(pieces(&restored, 0, 99).iter().map(|p| p.2.len()).sum::<usize>(), 6);
-        }
     }
 }

@@ -110,9 +110,11 @@ impl<'a> Reader<'a> {
     }
 
     pub fn option(&mut self) -> Result<Option<u64>, Malformed> {
-        let some = self.flag()?;
-        let value = self.u64()?;
-        Ok(some.then_some(value))
+        match (self.flag()?, self.u64()?) {
+            (true, value) => Ok(Some(value)),
+            (false, 0) => Ok(None),
+            (false, _) => Err(Malformed("nothing has no value")),
+        }
     }
 
     pub fn bytes(&mut self) -> Result<&'a [u8], Malformed> {

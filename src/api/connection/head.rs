@@ -7,7 +7,7 @@ const MOST: usize = 60 * 1024;
 
 /// A head as it comes in.
 #[derive(Debug, Default)]
-pub(super) struct Head {
+pub(crate) struct Head {
     bytes: usize,
     last: u8,
     /// Bytes of the current line, its end not counted.
@@ -23,7 +23,7 @@ impl Head {
     /// # Errors
     /// What is wrong with them. A line feed by itself is: it ends a line here and is a part of it
     /// elsewhere, so what a proxy in front of us takes for one request would be two.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Code> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Code> {
         for &byte in bytes {
             if self.ended {
                 break;

@@ -7,7 +7,7 @@
 
 mod deadline;
 mod farewell;
-mod head;
+pub(crate) mod head;
 mod refusal;
 mod server;
 mod slots;

@@ -41,14 +41,14 @@ const REMOVE: Duration = Duration::from_secs(30);
 const TRANSFER: Duration = Duration::from_secs(60);
 
 /// A daemon, spoken to in one version of its API.
-pub(super) struct Daemon {
+pub(crate) struct Daemon {
     docker: Docker,
     transport: Transport,
 }
 
 /// Why a call failed. The texts are the daemon's: for the log only.
 #[derive(Debug)]
-pub(super) enum DaemonError {
+pub(crate) enum DaemonError {
     /// It answered with an HTTP status that means no.
     Refused { call: &'static str, status: u16, text: String },
     /// There is nobody to answer.
@@ -64,7 +64,7 @@ impl Daemon {
     ///
     /// # Errors
     /// [`EngineError::Unavailable`] with the value when it is of another form or leads nowhere.
-    pub(super) fn new(host: Option<&str>) -> Result<Self, EngineError> {
+    pub(crate) fn new(host: Option<&str>) -> Result<Self, EngineError> {
         Self::over(Transport::new(host)?)
     }
 
@@ -113,7 +113,7 @@ impl Daemon {
     }
 
     /// The container's three streams, before it is started.
-    pub(super) async fn attach(&self, name: &str) -> Result<Channel, DaemonError> {
+    pub(crate) async fn attach(&self, name: &str) -> Result<Channel, DaemonError> {
         let options = AttachContainerOptions {
             stream: true,
             stdin: true,

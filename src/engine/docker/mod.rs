@@ -9,7 +9,7 @@
 //! go over the connections that `transport` keeps.
 
 mod creation;
-mod daemon;
+pub(crate) mod daemon;
 #[cfg(test)]
 mod fake;
 mod guest_volume;

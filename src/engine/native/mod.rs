@@ -1,8 +1,8 @@
 //! The native engine: containers made by our own [`spawner`], with no daemon.
 
-mod cgroup;
+pub(crate) mod cgroup;
 mod link;
-mod protocol;
+pub(crate) mod protocol;
 mod socket;
 mod spawner;
 

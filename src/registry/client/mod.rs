@@ -13,7 +13,7 @@
 mod ask;
 mod blob;
 mod body;
-mod challenge;
+pub(crate) mod challenge;
 mod fault;
 mod grants;
 mod realm;

@@ -36,18 +36,18 @@ const VAGUE: &[&str] = &["", "application/json", "application/octet-stream", "te
 
 /// What a registry has under a reference.
 #[derive(Debug)]
-pub(in crate::registry) enum Document {
+pub(crate) enum Document {
     Index(Index),
     Image(Manifest),
 }
 
 /// Manifests for several platforms.
 #[derive(Debug)]
-pub(in crate::registry) struct Index(Vec<Entry>);
+pub(crate) struct Index(Vec<Entry>);
 
 /// Why a document is of no use. The sentences hold none of its own text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::registry) enum Refusal {
+pub(crate) enum Refusal {
     /// Completes "the manifest is broken: …".
     Corrupt(String),
     /// Completes "it can't be run here: …".
@@ -81,7 +81,7 @@ struct Entry {
 
 impl Document {
     /// Reads a document of the type that its sender gives it.
-    pub(in crate::registry) fn parse(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
+    pub(crate) fn parse(content_type: &str, body: &[u8]) -> Result<Self, Refusal> {
         let sent = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if sent.starts_with(SCHEMA_1) {
             return Err(schema_1());
@@ -179,7 +179,7 @@ fn check(descriptor: &Descriptor) -> Result<(), Refusal> {
 
 impl Index {
     /// The manifest that runs on linux on this architecture.
-    pub(in crate::registry) fn pick(&self, architecture: &str) -> Result<&Descriptor, Refusal> {
+    pub(crate) fn pick(&self, architecture: &str) -> Result<&Descriptor, Refusal> {
         let ranked = self.0.iter().filter_map(|entry| {
             let rank = entry.platform.as_ref()?.rank(architecture)?;
             Some((rank, &entry.descriptor))

@@ -9,7 +9,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use config::Config;
-pub(super) use document::{ACCEPTED, Document, Refusal};
+pub(super) use document::ACCEPTED;
+pub(crate) use document::{Document, Refusal};
 pub use platform::architecture;
 
 /// The largest manifest or index that is read, in bytes.

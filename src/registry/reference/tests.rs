@@ -182,14 +182,4 @@ proptest! {
         prop_assert_eq!(reference.tag(), tag.as_deref().or(latest));
         prop_assert!(reference.repository().ends_with(&path));
     }
-
-    #[test]
-    fn any_text_is_a_reference_or_a_sentence(text in ".{0,80}") {
-        match text.parse::<Reference>() {
-            Ok(reference) => {
-                prop_assert_eq!(reference.to_string().parse::<Reference>().unwrap(), reference);
-            }
-            Err(InvalidReference(why)) => prop_assert!(!why.contains(char::is_control)),
-        }
-    }
 }

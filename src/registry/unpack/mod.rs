@@ -32,6 +32,8 @@ mod report;
 mod settle;
 mod sparse;
 mod stream;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod tree;

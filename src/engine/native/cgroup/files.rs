@@ -76,30 +76,3 @@ pub fn set_if_there(dir: impl AsFd, name: &str, value: &str) -> io::Result<()> {
         result => result,
     }
 }
-
-/// A number from a file that holds one, or from the line `key number` of a file that holds many.
-#[must_use]
-pub fn number(text: &str, key: Option<&str>) -> Option<u64> {
-    match key {
-        None => text.trim_end().parse().ok(),
-        Some(key) => text.lines().find_map(|line| {
-            let (name, value) = line.split_once(' ')?;
-            (name == key).then(|| value.trim_end().parse().ok())?
-        }),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers() {
-        assert_eq!(number("17\n", None), Some(17));
-        assert_eq!(number("max\n", None), None);
-        let events = "low 0\nhigh 0\nmax 5\noom 1\noom_kill 3\n";
-        assert_eq!(number(events, Some("oom_kill")), Some(3));
-        assert_eq!(number(events, Some("oom")), Some(1));
-        assert_eq!(number(events, Some("swap")), None);
-    }
-}

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use oncebox_guest::cgroup::number;
 use oncebox_guest::wire::Usage;
 
 use super::{Controller, Version, files};
@@ -128,7 +129,7 @@ impl Group {
     pub fn usage(&self) -> Usage {
         let [oom_kills, max_memory, cpu, pids_refused, max_pids] = COUNTERS.map(|counter| {
             let (file, key) = self.place(&counter);
-            files::number(&files::read(self.directory(counter.0).ok()?, file).ok()?, key)
+            number(&files::read(self.directory(counter.0).ok()?, file).ok()?, key)
         });
         let to_ns = if self.version == Version::V1 { 1 } else { 1000 };
         let cpu_ns = cpu.map(|value| value.saturating_mul(to_ns));

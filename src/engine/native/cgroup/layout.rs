@@ -2,8 +2,9 @@
 //! `/proc/self/cgroup` (proc(5), cgroups(7)).
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
+use super::mountinfo::{Mount, mounts};
 use super::{Controller, Version};
 
 /// The directories beneath which our groups may be made: one a hierarchy, with its controllers.
@@ -30,13 +31,13 @@ pub enum NoCgroup {
 /// # Errors
 /// The controllers that neither version offers.
 pub fn discover(mountinfo: &str, own: &str) -> Result<Layout, NoCgroup> {
-    let mounts: Vec<Mount<'_>> = mountinfo.lines().filter_map(Mount::parse).collect();
+    let mounts: Vec<Mount<'_>> = mounts(mountinfo).collect();
     let mut directories: BTreeMap<PathBuf, Vec<Controller>> = BTreeMap::new();
     let mut missing = Vec::new();
     for controller in Controller::ALL {
         let mount = mounts.iter().find(|m| m.kind == "cgroup" && m.has(controller.name()));
         let group = own.lines().find_map(|line| own_v1(line, controller.name()));
-        match mount.zip(group).and_then(|(mount, group)| mount.directory(group)) {
+        match mount.zip(group).and_then(|(mount, group)| directory(mount, group)) {
             Some(directory) => directories.entry(directory).or_default().push(controller),
             None => missing.push(controller),
         }
@@ -48,7 +49,8 @@ pub fn discover(mountinfo: &str, own: &str) -> Result<Layout, NoCgroup> {
     if missing.len() == Controller::ALL.len() {
         let mount = mounts.iter().find(|m| m.kind == "cgroup2");
         let group = own.lines().find_map(|line| line.strip_prefix("0::"));
-        if let Some(directory) = mount.zip(group).and_then(|(m, g)| m.directory(g)) {
+        if let Some(directory) = mount.zip(group).and_then(|(mount, group)| directory(mount, group))
+        {
             let directories = vec![(directory, Controller::ALL.to_vec())];
             return Ok(Layout { version: Version::V2, directories });
         }
@@ -57,37 +59,12 @@ pub fn discover(mountinfo: &str, own: &str) -> Result<Layout, NoCgroup> {
     Err(NoCgroup::Missing(names.join(", ")))
 }
 
-struct Mount<'a> {
-    root: &'a str,
-    point: &'a str,
-    kind: &'a str,
-    options: &'a str,
-}
-
-impl<'a> Mount<'a> {
-    /// `36 35 98:0 /root /point rw,noatime shared:1 - cgroup cgroup rw,memory`
-    fn parse(line: &'a str) -> Option<Self> {
-        let (head, tail) = line.split_once(" - ")?;
-        let mut head = head.split(' ').skip(3);
-        let mut tail = tail.split(' ');
-        Some(Self {
-            root: head.next()?,
-            point: head.next()?,
-            kind: tail.next()?,
-            options: tail.nth(1)?,
-        })
-    }
-
-    fn has(&self, controller: &str) -> bool {
-        self.options.split(',').any(|option| option == controller)
-    }
-
-    /// The directory of `group`, where the mount shows it: a bind-mounted subtree hides the part
-    /// of the path above its root.
-    fn directory(&self, group: &str) -> Option<PathBuf> {
-        let beneath = Path::new(group).strip_prefix(self.root).ok()?;
-        Some(Path::new(self.point).join(beneath))
-    }
+/// The directory of `group`, where the mount shows it: a bind-mounted subtree hides the part of the
+/// path above its root, and a cgroup namespace has groups outside of it, written with `..`.
+fn directory(mount: &Mount<'_>, group: &str) -> Option<PathBuf> {
+    let beneath = Path::new(group).strip_prefix(&*mount.root).ok()?;
+    let inside = beneath.components().all(|part| matches!(part, Component::Normal(_)));
+    inside.then(|| Path::new(&*mount.point).join(beneath))
 }
 
 /// The path in a line like `4:memory:/user.slice`.

@@ -6,6 +6,7 @@ mod files;
 mod group;
 mod layout;
 mod leftovers;
+pub(crate) mod mountinfo;
 mod tree;
 mod v2;
 

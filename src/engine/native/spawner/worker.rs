@@ -325,7 +325,7 @@ impl<'a> Worker<'a> {
 
 /// Our groups, after those of dead instances are gone.
 fn groups(owner: &Owner) -> io::Result<Tree> {
-    let mountinfo = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let mountinfo = cgroup::mountinfo::read()?;
     let own = std::fs::read_to_string("/proc/self/cgroup")?;
     let layout = cgroup::discover(&mountinfo, &own).map_err(io::Error::other)?;
     cgroup::sweep(&layout, owner)?;
