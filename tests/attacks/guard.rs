@@ -1,0 +1,120 @@
+//! Ceilings around everything that an attack could take with it, should the sandbox fail.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use crate::support::{Engine, service::oncebox};
+
+const MEMORY: &str = "2147483648";
+const PROCESSES: &str = "1024";
+/// Of each 100 ms, on both cores.
+const CPU: [&str; 2] = ["180000", "100000"];
+/// When the watchdog ends whatever is still beneath the ceilings, in seconds.
+const PATIENCE: u32 = 1200;
+
+/// On the native engine the service and its containers stand in control groups of the guard's own;
+/// on Docker the containers stand beneath the daemon's, which gets the ceilings for a while.
+pub struct Guard {
+    groups: Vec<PathBuf>,
+    /// Files that get their old values back.
+    restore: Vec<(PathBuf, String)>,
+    own: bool,
+    watchdog: Child,
+}
+
+impl Guard {
+    pub fn up(engine: Engine) -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("guard-{}-{number}", std::process::id());
+        let own = engine == Engine::Native;
+        let (mut groups, mut restore) = (Vec::new(), Vec::new());
+        for (controller, ceilings) in [
+            ("memory", vec![("memory.limit_in_bytes", MEMORY)]),
+            ("pids", vec![("pids.max", PROCESSES)]),
+            ("cpu", vec![("cpu.cfs_period_us", CPU[1]), ("cpu.cfs_quota_us", CPU[0])]),
+        ] {
+            let group = if own { above(controller).join(&name) } else { daemons(controller) };
+            fs::create_dir_all(&group).expect("a control group");
+            for (file, ceiling) in ceilings {
+                let file = group.join(file);
+                let old = fs::read_to_string(&file).expect("a ceiling");
+                fs::write(&file, ceiling).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+                restore.push((file, old.trim().to_owned()));
+            }
+            groups.push(group);
+        }
+        let watchdog = watchdog(&groups);
+        Self { groups, restore, own, watchdog }
+    }
+
+    /// The program `oncebox serve`, beneath the ceilings where they are the guard's own.
+    pub fn serve(&self, engine: Engine) -> Command {
+        let serve = oncebox("serve", engine);
+        if !self.own {
+            return serve;
+        }
+        let mut entered = Command::new("/bin/sh");
+        let enter = "for g in $GUARDS; do echo $$ >$g/cgroup.procs || exit 1; done; unset GUARDS; exec \"$@\"";
+        entered.args(["-c", enter, "sh"]).arg(serve.get_program()).args(serve.get_args());
+        entered.env_clear();
+        entered.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let groups: Vec<_> = self.groups.iter().map(|group| group.display().to_string()).collect();
+        entered.env("GUARDS", groups.join(" "));
+        entered
+    }
+}
+
+/// The suite's own control group.
+fn above(controller: &str) -> PathBuf {
+    let own = fs::read_to_string("/proc/self/cgroup").expect("/proc/self/cgroup");
+    let path = own.lines().find_map(|line| {
+        let mut fields = line.splitn(3, ':').skip(1);
+        fields.next()?.split(',').any(|name| name == controller).then(|| fields.next())?
+    });
+    let path = path.unwrap_or_else(|| panic!("no controller {controller} of cgroup v1"));
+    Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+}
+
+/// Where Docker's daemon puts its containers.
+fn daemons(controller: &str) -> PathBuf {
+    Path::new("/sys/fs/cgroup").join(controller).join("docker")
+}
+
+/// A process outside of the ceilings: when the suite ends, however it does, or after its patience,
+/// it ends whatever is left beneath them.
+fn watchdog(groups: &[PathBuf]) -> Child {
+    let end = format!(
+        "timeout {PATIENCE} cat >/dev/null
+        for i in 1 2 3 4 5; do
+            for group in \"$@\"; do find $group -name cgroup.procs -exec cat {{}} + 2>/dev/null; done |
+                sort -u | xargs -r kill -9 2>/dev/null
+        done"
+    );
+    let mut watchdog = Command::new("/bin/sh");
+    watchdog.args(["-c", &end, "sh"]).args(groups).stdin(Stdio::piped());
+    watchdog.spawn().expect("a watchdog")
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        drop(self.watchdog.stdin.take());
+        let _ = self.watchdog.wait();
+        for (file, old) in &self.restore {
+            let _ = fs::write(file, old);
+        }
+        if self.own {
+            for group in &self.groups {
+                match fs::remove_dir(group) {
+                    Err(e) if e.kind() != ErrorKind::NotFound && !std::thread::panicking() => {
+                        panic!("{}: {e}", group.display())
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+}

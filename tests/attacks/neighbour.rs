@@ -1,0 +1,67 @@
+//! NEIGHBOUR: while one execution attacks, others are served as ever.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::support::Service;
+
+/// How many runs tell how long one takes alone.
+const ALONE: usize = 30;
+/// Below this a delay is the machine's own.
+const FLOOR: Duration = Duration::from_millis(200);
+
+/// What callers beside an attack have seen.
+struct Seen {
+    executions: Vec<Duration>,
+    health: Vec<Duration>,
+}
+
+/// Plays an attack while `echo ok` runs again and again in another slot and `/health` is asked.
+///
+/// # Panics
+/// When one of them fails, or takes too long.
+#[track_caller]
+pub fn beside<T>(service: &Service, attack: impl FnOnce() -> T) -> T {
+    let alone = slowest(&(0..ALONE).map(|_| once(service)).collect::<Vec<_>>());
+    let over = AtomicBool::new(false);
+    let (outcome, seen) = std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut seen = Seen { executions: Vec::new(), health: Vec::new() };
+            while !over.load(Ordering::SeqCst) {
+                seen.executions.push(once(service));
+                seen.health.push(health(service));
+            }
+            seen
+        });
+        let outcome = attack();
+        over.store(true, Ordering::SeqCst);
+        (outcome, neighbour.join().expect("every one of the neighbour's is right"))
+    });
+    let (executions, health) = (slowest(&seen.executions), slowest(&seen.health));
+    let most = (alone * 3).max(FLOOR);
+    assert!(executions <= most, "p99 {executions:?} beside the attack, {alone:?} alone");
+    assert!(health <= FLOOR, "/health took {health:?}");
+    outcome
+}
+
+/// The 99th of a hundred.
+fn slowest(all: &[Duration]) -> Duration {
+    let mut sorted = all.to_vec();
+    sorted.sort();
+    sorted[(sorted.len() * 99).div_ceil(100) - 1]
+}
+
+fn once(service: &Service) -> Duration {
+    let began = Instant::now();
+    let answer = service.run(&json!({"script": "echo ok"}));
+    assert_eq!((answer.text(), answer.exit_code()), ("ok\n".to_owned(), 0), "{}", answer.0);
+    began.elapsed()
+}
+
+fn health(service: &Service) -> Duration {
+    let began = Instant::now();
+    assert_eq!(service.get("/health").expect("an answer").http, 200);
+    began.elapsed()
+}
