@@ -1,0 +1,106 @@
+//! CPython's own test modules, each in an execution of its own. `cpython.txt` lists all there are,
+//! and says of whatever is left out why.
+
+use std::io::Write as _;
+
+use serde_json::{Map, Value, json};
+
+use super::{each, place, read};
+use crate::support::{Engine, Service};
+use crate::{full, image};
+
+/// One line of the list.
+#[derive(Debug, Default)]
+struct Module {
+    name: String,
+    /// Part of the default run.
+    chosen: bool,
+    /// Limits that it needs raised.
+    limits: Map<String, Value>,
+    /// Patterns of single tests that are left out.
+    without: Vec<String>,
+    /// All of it is left out.
+    excluded: bool,
+}
+
+/// `NAME [*] [LIMIT=VALUE…] [-PATTERN…] [-] [: REASON]`; the list's head says what each is.
+fn parse(line: &str) -> Module {
+    let (words, reason) = line.split_once(" : ").unwrap_or((line, ""));
+    let mut words = words.split_whitespace();
+    let name = words.next().expect("a line has a name").to_owned();
+    let mut module = Module { name, ..Module::default() };
+    for word in words {
+        match (word, word.split_once('='), word.strip_prefix('-')) {
+            ("*", ..) => module.chosen = true,
+            ("-", ..) => module.excluded = true,
+            (_, Some((limit, value)), _) => drop(module.limits.insert(limit.into(), value.into())),
+            (_, _, Some(pattern)) => module.without.push(pattern.to_owned()),
+            _ => panic!("{word} in {line}"),
+        }
+    }
+    let plain = module.limits.is_empty() && module.without.is_empty() && !module.excluded;
+    assert_eq!(reason.trim().is_empty(), plain, "a reason goes with a change: {line}");
+    module
+}
+
+fn list() -> Vec<Module> {
+    let text = read(&place("cpython.txt"));
+    let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(parse).collect()
+}
+
+fn request(engine: Engine, command: &str) -> Value {
+    let script = format!("exec /usr/bin/python3 -m test {command} 2>&1");
+    // A processor of its own: many of these tests measure time.
+    json!({"script": script, "image": image(engine), "pull_policy": "never", "cpu_limit": 1.0,
+           "timeout": 1200})
+}
+
+fn run(service: &Service, engine: Engine, module: &Module) -> Result<(), String> {
+    let without = module.without.iter().map(|pattern| format!(" -i '{pattern}'"));
+    let command = format!("-W{} {}", without.collect::<String>(), module.name);
+    let mut request = request(engine, &command);
+    request.as_object_mut().expect("an object").extend(module.limits.clone());
+    let answer = service.run(&request);
+    let text = String::from_utf8_lossy(&answer.stdout()).into_owned();
+    // One that skips itself as a whole ends well, too.
+    if answer.0["success"] == true && text.contains("\n1 test OK.\n") {
+        return Ok(());
+    }
+    let head = format!("{}: {} {} {:?}", module.name, answer.status(), answer.exit_code(), answer.limits_hit());
+    let telling = |line: &&str| line.contains("Error") || ["FAIL", "ERROR"].iter().any(|w| line.starts_with(w));
+    let mut lines: Vec<&str> = text.lines().filter(telling).collect();
+    lines.truncate(20);
+    lines.extend(text.lines().rev().take(3));
+    Err(format!("{head}\n  {}", lines.join("\n  ")))
+}
+
+fn cpythons_own_tests_pass(engine: Engine) {
+    let full = full("ONCEBOX_HONEST");
+    let settings = [("MAX_CONCURRENT", "4"), ("MAX_TIMEOUT", "1200"), ("QUEUE_TIMEOUT", "60")];
+    let service = Service::start(engine, &settings);
+    let list = list();
+    let listed = service.run(&request(engine, "--list-tests")).text();
+    let mut names: Vec<&str> = list.iter().map(|module| module.name.as_str()).collect();
+    names.sort_unstable();
+    let mut there: Vec<&str> = listed.lines().collect();
+    there.sort_unstable();
+    assert_eq!(names, there, "the list names all modules, each once");
+
+    let (excluded, mut tried): (Vec<_>, Vec<_>) = list.into_iter().partition(|m| m.excluded);
+    tried.retain(|module| full || module.chosen);
+    let wrong = each(&tried, |module| run(&service, engine, module));
+    let parts = tried.iter().filter(|module| !module.without.is_empty()).count();
+    // Past the test runner's capture, for the record.
+    writeln!(
+        std::io::stderr(),
+        "CPython's modules on {engine}: {} passed ({parts} of them without single tests), {} failed; {} excluded",
+        tried.len() - wrong.len(),
+        wrong.len(),
+        excluded.len(),
+    )
+    .expect("stderr");
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+on_both_engines! { together: cpythons_own_tests_pass }
