@@ -21,7 +21,7 @@ const WAITING_KILLED: Fault =
 const REMOVED: Fault = Fault::new("containers removed", "container lost", LOST);
 
 /// The pids of guests whose script runs, or that wait for one.
-fn with_script(service: &Service, engine: Engine, script: bool) -> Vec<u32> {
+pub fn with_script(service: &Service, engine: Engine, script: bool) -> Vec<u32> {
     let runs = |guest: &u32| {
         let inside = host::descendants(*guest);
         inside.iter().any(|pid| host::args(*pid).iter().any(|arg| arg.contains("sleep")))

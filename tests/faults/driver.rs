@@ -16,7 +16,7 @@ use super::table::Row;
 use super::task::{Got, Sent, TIMEOUT};
 
 /// From the end of a fault to a service that works.
-const READY: Duration = Duration::from_secs(5);
+pub const READY: Duration = Duration::from_secs(5);
 /// For what goes away behind the answers.
 const SETTLE: Duration = Duration::from_secs(15);
 /// Descriptors of a moment: connections that end, and those to the daemon that are kept.
@@ -32,17 +32,23 @@ pub struct Fault {
     pub metric: &'static str,
     /// Nobody may notice: every request that is let in gets its right answer.
     pub harmless: bool,
+    /// The log can't tell of it.
+    pub unlogged: bool,
     /// The service itself stands still for so long.
     pub still: Duration,
 }
 
 impl Fault {
     pub const fn new(name: &'static str, log: &'static str, metric: &'static str) -> Self {
-        Self { name, log, metric, harmless: false, still: Duration::ZERO }
+        Self { name, log, metric, harmless: false, unlogged: false, still: Duration::ZERO }
     }
 
     pub const fn harmless(self) -> Self {
         Self { harmless: true, ..self }
+    }
+
+    pub const fn unlogged(self) -> Self {
+        Self { unlogged: true, ..self }
     }
 
     pub const fn still(self, still: Duration) -> Self {
@@ -73,8 +79,11 @@ pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnc
     let sent = load.stop();
     row.answers(&sent);
     check_answers(&sent, fault);
+    assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
     calm.again(service, engine);
-    check_lines(&sent, &service.log());
+    if !fault.unlogged {
+        check_lines(&sent, &service.log());
+    }
     check_signs(service, fault, &before, logged);
     row.passed();
 }
@@ -107,7 +116,6 @@ pub fn check_answers(sent: &[Sent], fault: Fault) {
         let most = TIMEOUT + LATE + fault.still;
         assert!(one.ran.is_none_or(|ran| ran < most), "past its deadline: {one:?}");
     }
-    assert!(!executions.is_empty(), "nothing was answered at all");
 }
 
 /// Every request that was answered has one line that tells its end, and none has two.
@@ -132,7 +140,7 @@ pub fn check_lines(sent: &[Sent], log: &str) {
 /// The fault was told and counted.
 fn check_signs(service: &Service, fault: Fault, before: &Metrics, logged: usize) {
     let log = service.log();
-    let said = log[logged..].lines().any(|line| line.contains(fault.log));
+    let said = fault.unlogged || log[logged..].lines().any(|line| line.contains(fault.log));
     assert!(said, "no line says {:?}:\n{}", fault.log, service.last_words());
     let moved = Metrics::of(service).sum(fault.metric) > before.sum(fault.metric);
     assert!(moved, "{} did not move", fault.metric);

@@ -17,20 +17,32 @@
 #[macro_use]
 mod support;
 
+mod busy;
 mod containers;
 mod driver;
+mod kills;
 mod load;
+mod machine;
+mod scarce;
 mod seed;
 mod table;
 mod task;
 
+use std::process::Command;
+
+use support::service::oncebox;
 use support::{BUSYBOX, Engine, Service};
 
 /// A service for faults, on the smallest image there is.
 fn service(engine: Engine, own: &[(&str, &str)]) -> Service {
+    service_of(oncebox("serve", engine), engine, own)
+}
+
+/// The same, started in some way of the caller's.
+fn service_of(program: Command, engine: Engine, own: &[(&str, &str)]) -> Service {
     let mut settings = load::settings(own);
     if engine == Engine::Docker {
         settings.push(("BASE_IMAGE", BUSYBOX));
     }
-    Service::start(engine, &settings)
+    Service::start_program(program, &settings)
 }
