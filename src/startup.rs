@@ -8,6 +8,7 @@ mod offline;
 mod once;
 mod prepare;
 pub(crate) mod privileges;
+mod pulse;
 mod runtimes;
 mod socket;
 
@@ -260,6 +261,9 @@ impl Application {
             let reload = signals.reload.subscribe();
             AbortOnDropHandle::new(tokio::spawn(api::watch(runtimes, reload)))
         });
+        let of_this = door.clone();
+        let pulse = async move { pulse::watch(of_this.executor.metrics()).await };
+        let _of_time = AbortOnDropHandle::new(tokio::spawn(pulse));
         tokio::select! {
             () = signals.stop.cancelled() => {}
             ended = &mut server => {

@@ -1,6 +1,7 @@
 //! Logs: one line per event, one name per thing, never a script's contents. Metrics are in
 //! [`metrics`]; which trace a request belongs to, in [`Trace`].
 
+mod log;
 pub mod metrics;
 #[cfg(feature = "otel")]
 pub mod otel;
@@ -15,6 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
+pub(crate) use log::lost;
 pub use trace::Trace;
 
 /// Longest text of others' in a log line, in characters.
@@ -24,7 +26,7 @@ const MAX_TEXT: usize = 1000;
 pub fn start(level: Level, format: LogFormat) {
     let color = std::io::stderr().is_terminal();
     // A second start happens only where tests share a process.
-    let _ = set_global_default(lines(level, format, color, std::io::stderr));
+    let _ = set_global_default(lines(level, format, color, || log::Stderr));
 }
 
 /// What makes a line of an event.

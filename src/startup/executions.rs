@@ -9,6 +9,7 @@ use crate::config::Settings;
 use crate::execution::Executor;
 use crate::execution::background::Executions;
 use crate::execution::store::{FileStore, Place};
+use crate::telemetry::metrics::Fault;
 
 /// Has a place for them. To be called while the process still has its privileges; `owner` is whom it
 /// will be.
@@ -58,6 +59,10 @@ pub(super) async fn open(
     store: FileStore,
     executor: Arc<Executor>,
 ) -> Result<Arc<Executions>, String> {
+    if store.was_cut_short() {
+        executor.metrics().fault(Fault::CutShort);
+        warn!("the last life of this service did not end in order; what it had accepted is looked after");
+    }
     let options = settings.executions.background.clone();
     Executions::open(executor, store, Box::new(Reports), options).await
 }

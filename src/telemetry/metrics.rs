@@ -4,6 +4,7 @@
 mod background;
 #[cfg(test)]
 mod dashboard;
+mod faults;
 mod http;
 mod images;
 mod process;
@@ -18,9 +19,12 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use super::log;
 use crate::execution::outcome::Status;
 
 pub use background::{BackgroundMetrics, Delivery};
+pub use faults::Fault;
+use faults::FaultMetrics;
 pub use http::{CLASSES, Connection, HttpMetrics, METHODS, ROUTES, Request};
 pub use images::{ImageMetrics, Pulling, Resolved, Spared};
 
@@ -99,6 +103,7 @@ pub struct Metrics {
     images: ImageMetrics,
     http: HttpMetrics,
     background: BackgroundMetrics,
+    faults: FaultMetrics,
 }
 
 /// 0.1 ms to 52 s, each twice the one before.
@@ -135,6 +140,7 @@ impl Metrics {
             images: ImageMetrics::default(),
             http: HttpMetrics::default(),
             background: BackgroundMetrics::default(),
+            faults: FaultMetrics::default(),
         };
         // Shown from the start, so that the first one of its kind is seen as a step.
         for phase in Phase::ALL {
@@ -188,6 +194,7 @@ impl Metrics {
         self.images.register(r);
         self.http.register(r);
         self.background.register(r);
+        self.faults.register(r);
         self
     }
 
@@ -278,9 +285,15 @@ impl Metrics {
         &self.background
     }
 
+    /// Something went wrong that is nobody's request's.
+    pub fn fault(&self, fault: Fault) {
+        self.faults.add(fault, 1);
+    }
+
     /// All of it, as [`CONTENT_TYPE`].
     #[must_use]
     pub fn encode(&self) -> String {
+        self.faults.add(Fault::LogLost, log::take_lost());
         let mut text = String::with_capacity(16 * 1024);
         // Writing to a string can't fail.
         let _ = text::encode_registry(&mut text, &self.registry)
@@ -392,7 +405,7 @@ mod tests {
     fn every_metric_has_a_type_and_the_text_an_end() {
         let text = Metrics::new().encode();
         let types = text.lines().filter(|line| line.starts_with("# TYPE oncebox_"));
-        assert_eq!(types.count(), 28);
+        assert_eq!(types.count(), 29);
         assert!(text.ends_with("# EOF\n"));
     }
 }

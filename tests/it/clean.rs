@@ -8,7 +8,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
+use crate::support::processes::spawner_of;
 use crate::support::{Engine, Reply, Service, host, until};
 
 /// For leftovers of a dead instance to go, from the next start on.
@@ -185,16 +186,6 @@ fn native_ends_when_its_keeper_dies() {
     assert_eq!(next.run(&json!({"script": "echo next"})).text(), "next\n");
     drop(next);
     drop(service);
-}
-
-/// The service's child that makes the containers.
-pub fn spawner_of(service: &Service) -> u32 {
-    until("the spawner", Duration::from_secs(5), || {
-        let children = host::descendants(service.pid());
-        let is_spawner =
-            |pid: &u32| host::status(*pid, "Name").as_deref() == Some("oncebox-spawner");
-        children.into_iter().find(is_spawner)
-    })
 }
 
 /// No image and no volume of ours piles up over many executions, and no descriptor stays open.

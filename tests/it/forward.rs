@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use crate::executions::Kept;
 use crate::pool;
 use crate::support::images::Image;
+use crate::support::processes::guests;
 use crate::support::registry::Registry;
 use crate::support::service::oncebox;
 use crate::support::{Answer, BUSYBOX, Engine, Service, host, until};
@@ -49,7 +50,7 @@ fn scripts_get_them_and_nothing_else_does(engine: Engine) {
     );
     let service = pool::filled(service);
     assert_eq!(who_has(&secret, &service), [0; 0], "what waits has none");
-    assert_eq!(pool::guests(&service, engine).len(), 2);
+    assert_eq!(guests(&service, engine).len(), 2);
 
     let answer = service.run(&json!({ "script": PRINTS }));
     assert_eq!(answer.text(), secret);

@@ -1,6 +1,5 @@
 //! `GET /metrics`: what the service says of itself is what happened.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::net::TcpListener;
 use std::time::Duration;
 
@@ -12,48 +11,11 @@ use serde_json::json;
 
 use crate::executions::Kept;
 use crate::executions::webhooks::secret;
-use crate::pool::guests;
 use crate::support::http::{Request, Response, Server};
+use crate::support::metrics::Metrics;
+use crate::support::processes::guests;
 use crate::support::service::{client, free_address};
 use crate::support::{Engine, Service, host, until};
-
-/// Every metric by its name, with its samples by their whole names.
-pub struct Metrics {
-    names: BTreeSet<String>,
-    samples: BTreeMap<String, f64>,
-}
-
-impl Metrics {
-    pub fn of(service: &Service) -> Self {
-        let reply = service.get("/metrics").expect("an answer");
-        assert_eq!(reply.http, 200);
-        let openmetrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-        assert_eq!(reply.content_type, openmetrics);
-        let text = String::from_utf8(reply.body).expect("text");
-        assert!(text.ends_with("# EOF\n"), "{text}");
-        let name = |line: &str| Some(line.strip_prefix("# TYPE ")?.split(' ').next()?.to_owned());
-        let sample = |line: &str| {
-            let (name, value) = line.rsplit_once(' ')?;
-            Some((name.to_owned(), value.parse().expect("a number")))
-        };
-        let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(sample);
-        Self { names: text.lines().filter_map(name).collect(), samples: samples.collect() }
-    }
-
-    pub fn sample(&self, name: &str) -> f64 {
-        self.samples.get(name).copied().unwrap_or_default()
-    }
-
-    /// One of its samples is not 0.
-    fn moved(&self, name: &str) -> bool {
-        let own = |sample: &str| {
-            let rest = sample.strip_prefix(name)?;
-            let rest = rest.split('{').next()?;
-            ["", "_total", "_count", "_info"].contains(&rest).then_some(())
-        };
-        self.samples.iter().any(|(sample, value)| *value != 0.0 && own(sample).is_some())
-    }
-}
 
 /// What takes ten minutes of waiting or an engine that fails; the pool's own tests move these.
 const SELDOM: [&str; 2] = ["oncebox_pool_expired", "oncebox_pool_make_failures"];

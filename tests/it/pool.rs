@@ -6,8 +6,8 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use crate::clean::spawner_of;
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
+use crate::support::processes::{guests, spawner_of};
 use crate::support::{Engine, Service, host, until};
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -185,32 +185,6 @@ fn limits_are_applied_to_a_container_that_waited(engine: Engine) {
     let request = json!({"script": "df -k /tmp | awk 'END {print $2}'", "tmp_size": "8m"});
     assert_eq!(service.run(&request).text(), "8192\n");
     assert_eq!(count(&service, MISSES), misses + 1.0);
-}
-
-/// Guests of this service's containers, by their pids outside.
-pub fn guests(service: &Service, engine: Engine) -> Vec<u32> {
-    let is_guest = |pid: &u32| {
-        host::status(*pid, "NSpid").is_some_and(|inner| inner.ends_with("\t1"))
-            && host::proc_link(*pid, "exe").is_some_and(|exe| exe.contains("oncebox-guest"))
-    };
-    match engine {
-        Engine::Native => host::descendants(service.pid()).into_iter().filter(is_guest).collect(),
-        Engine::Docker => {
-            let ours = format!(":{}:", service.pid());
-            let format = "{{.ID}} {{.Label \"org.oncebox.owner\"}}";
-            let lines = host::docker(&["ps", "--no-trunc", "--format", format]);
-            let ids: Vec<&str> = lines
-                .iter()
-                .filter(|line| line.contains(&ours))
-                .filter_map(|line| line.split(' ').next())
-                .collect();
-            let is_in_one = |pid: &u32| {
-                let cgroup = host::proc(*pid, "cgroup").unwrap_or_default();
-                ids.iter().any(|id| cgroup.contains(id))
-            };
-            host::pids().into_iter().filter(is_guest).filter(is_in_one).collect()
-        }
-    }
 }
 
 fn one_that_dies_while_it_waits_is_replaced(engine: Engine) {

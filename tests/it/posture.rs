@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::pool;
+use crate::support::processes::guests;
 use crate::support::{Engine, Service, host};
 
 /// Lines of `/proc/PID/status` that say how large or how busy a process is, which machine or kernel
@@ -380,7 +381,7 @@ fn expect(engine: Engine, who: &str, found: &str) {
 /// A container that waits for its script, and the interpreter in it that waits to read it.
 fn a_waiting_container_is_as_written(engine: Engine) {
     let service = pool::filled(Service::start(engine, &[("POOL_SIZE", "1")]));
-    let guests = pool::guests(&service, engine);
+    let guests = guests(&service, engine);
     let [guest] = guests[..] else { panic!("one container waits: {guests:?}") };
     let interpreters = host::descendants(guest);
     let [interpreter] = interpreters[..] else { panic!("one process waits: {interpreters:?}") };

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::first_minute::refused_start;
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::pool::filled;
 use crate::support::service::{client, oncebox};
 use crate::support::{Engine, Service, host, turn, until};

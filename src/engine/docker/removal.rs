@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 use super::daemon::Daemon;
 use super::{read_back, request};
 use crate::engine::{ContainerSpec, EngineError, Hold};
-use crate::telemetry::metrics::{Metrics, Phase};
+use crate::telemetry::metrics::{Fault, Metrics, Phase};
 
 /// The daemon learns of an end a little after the guest's stream has closed.
 const STATE_LOOK: Duration = Duration::from_millis(20);
@@ -80,6 +80,7 @@ impl Remover {
             // Its removal is in progress already: nothing is wrong, and it is not gone yet.
             Err(e) if e.status() == Some(409) => false,
             Err(error) => {
+                self.metrics.fault(Fault::NotGone);
                 tracing::warn!(container = name, %error, "container not removed yet");
                 false
             }

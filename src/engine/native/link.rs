@@ -13,13 +13,13 @@ use tokio::io::Interest;
 use tokio::net::UnixDatagram;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, oneshot, watch};
-use tokio::time::timeout;
+use tokio::time::{interval, timeout};
 
 use super::protocol::{ContainerId, MakeLimits, Reply, Request, Root};
 use super::socket;
 use crate::engine::{ContainerSpec, EngineError};
 use crate::registry::Layers;
-use crate::telemetry::metrics::{Metrics, Phase};
+use crate::telemetry::metrics::{Fault, Metrics, Phase};
 
 /// Requests go out as they come; a task takes the replies and hands them to whoever waits.
 pub struct Link {
@@ -33,6 +33,8 @@ pub struct Link {
 
 /// For a guest that has said its last word to end.
 const FAREWELL: Duration = Duration::from_secs(1);
+/// A container that was given up is gone long before.
+const LATE: Duration = Duration::from_secs(2);
 
 /// What was made and its pidfd, or the spawner's reason.
 type Making = Result<(Made, OwnedFd), String>;
@@ -54,6 +56,8 @@ struct Living {
     waiting: Option<oneshot::Sender<Usage>>,
     /// When its end was asked for.
     given_up: Option<Instant>,
+    /// That it takes long was told.
+    late: bool,
     /// What it has mounted, held where it is until then.
     _layers: Option<Arc<Layers>>,
 }
@@ -189,8 +193,16 @@ impl Link {
     }
 
     async fn listen(self: Arc<Self>) {
+        let mut look = interval(LATE);
         let reason = loop {
-            match self.receive().await {
+            let received = tokio::select! {
+                received = self.receive() => received,
+                _ = look.tick() => {
+                    self.look_for_late_ones();
+                    continue;
+                }
+            };
+            match received {
                 Ok(Some((reply, fd))) => self.handle(reply, fd),
                 Ok(None) => break "closed".to_owned(),
                 Err(e) => break e.to_string(),
@@ -201,6 +213,17 @@ impl Link {
             self.greeting.send_replace(Greeting::Gone);
         }
         self.forget_all();
+    }
+
+    /// Containers that something holds although their end was asked for.
+    fn look_for_late_ones(&self) {
+        for (id, living) in &mut self.state().living {
+            if !living.late && living.given_up.is_some_and(|at| at.elapsed() > LATE) {
+                living.late = true;
+                self.metrics.fault(Fault::NotGone);
+                tracing::warn!(id, "a container that has ended is not gone yet: something holds it");
+            }
+        }
     }
 
     async fn receive(&self) -> io::Result<Option<(Reply, Option<OwnedFd>)>> {

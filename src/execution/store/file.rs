@@ -56,6 +56,7 @@ pub struct FileStore {
     /// `None` once it is closed.
     database: RwLock<Option<Database>>,
     bytes: AtomicU64,
+    cut_short: bool,
 }
 
 impl FileStore {
@@ -64,7 +65,7 @@ impl FileStore {
     /// # Errors
     /// A sentence for the operator.
     pub fn open(place: Place, options: StoreOptions) -> Result<Self, String> {
-        let mut database = place.open()?;
+        let (mut database, cut_short) = place.open()?;
         let unusable = |e: StoreError| format!("the execution store {place} can't be used: {e}");
         let bytes = prepare(&database).map_err(unusable)?;
         if place.size() > bytes.saturating_mul(2).saturating_add(SLACK) {
@@ -72,7 +73,13 @@ impl FileStore {
             let _ = database.compact().map_err(|error| warn!(%error, "not compacted"));
         }
         let bytes = AtomicU64::new(bytes);
-        Ok(Self { place, options, database: RwLock::new(Some(database)), bytes })
+        Ok(Self { place, options, database: RwLock::new(Some(database)), bytes, cut_short })
+    }
+
+    /// Whoever used the file last had no time to close it.
+    #[must_use]
+    pub fn was_cut_short(&self) -> bool {
+        self.cut_short
     }
 
     fn database(&self) -> RwLockReadGuard<'_, Option<Database>> {
@@ -110,7 +117,7 @@ impl FileStore {
         // It has to be gone before the file can be locked again.
         drop(database.take());
         match self.place.open() {
-            Ok(opened) => *database = Some(opened),
+            Ok((opened, _)) => *database = Some(opened),
             Err(why) => tracing::error!("{why}"),
         }
     }

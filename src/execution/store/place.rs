@@ -1,10 +1,12 @@
 //! Where executions are kept: a file that one service holds alone, or memory.
 
+use std::cell::Cell;
 use std::fmt;
 use std::fs::{DirBuilder, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{Database, DatabaseError};
@@ -43,12 +45,15 @@ impl Place {
         make_folder(path, Some(owner))
     }
 
-    /// The database in it.
+    /// The database in it, and whether it had to be repaired: whoever used it last did not close it.
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) fn open(&self) -> Result<Database, String> {
+    pub(super) fn open(&self) -> Result<(Database, bool), String> {
         let mut builder = Database::builder();
+        let repaired = Rc::new(Cell::new(false));
+        let repairs = Rc::clone(&repaired);
+        builder.set_repair_callback(move |_| repairs.set(true));
         builder.set_cache_size(super::file::CACHE);
         let opened = match self {
             Self::File { file, .. } => file
@@ -58,13 +63,14 @@ impl Place {
                 .and_then(|file| builder.create_with_backend(file)),
             Self::Memory => builder.create_with_backend(InMemoryBackend::new()),
         };
-        opened.map_err(|error| match error {
+        let opened = opened.map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => format!(
                 "another service holds the execution store {self}; name another file by \
                  EXECUTION_STORE"
             ),
             other => format!("the execution store {self} can't be opened: {other}"),
-        })
+        })?;
+        Ok((opened, repaired.get()))
     }
 
     /// Bytes of the file.

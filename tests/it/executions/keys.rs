@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::{Asking, SOON, mark, script};
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::support::{Engine, Service, host, until};
 
 /// A hundred at once.

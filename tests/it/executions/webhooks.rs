@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{Asking, Kept, SOON};
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::support::http::{Request, Response, Server};
 use crate::support::{Engine, Service, until};
 

@@ -29,7 +29,7 @@ mod values;
 
 /// What a service has in `/metrics` under this name.
 fn sample(service: &Service, name: &str) -> f64 {
-    crate::metrics::Metrics::of(service).sample(name)
+    crate::support::metrics::Metrics::of(service).sample(name)
 }
 
 /// Scripts that were asked for and ran, however they ended.

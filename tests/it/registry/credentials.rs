@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Here, docker_config, verdict};
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::support::Engine;
 use crate::support::faults::{Act, Faults};
 use crate::support::http::{Request, Response, Server};

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Here, files, verdict};
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::support::faults::{Act, Faults};
 use crate::support::http::Response;
 use crate::support::images::{Archive, Image, busybox, noise};

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{Here, Images, files, verdict};
-use crate::metrics::Metrics;
+use crate::support::metrics::Metrics;
 use crate::support::disk::Disk;
 use crate::support::faults::{Act, Faults, Gate};
 use crate::support::images::{Archive, Image, busybox, noise};

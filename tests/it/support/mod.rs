@@ -8,6 +8,8 @@ pub mod host;
 pub mod http;
 pub mod images;
 pub mod layers;
+pub mod metrics;
+pub mod processes;
 pub mod raw;
 pub mod registry;
 pub mod relay;

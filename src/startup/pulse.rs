@@ -1,0 +1,48 @@
+//! Whether time goes on as it should. A process that is stopped and a clock that is set harm nobody
+//! here, and explain a lot to whoever reads the log.
+
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::time::sleep;
+use tracing::warn;
+
+use crate::telemetry::metrics::{Fault, Metrics};
+use crate::telemetry;
+
+const BEAT: Duration = Duration::from_millis(500);
+/// What is no more than this is a busy machine.
+const MUCH: f64 = 1.0;
+
+/// Looks for as long as it is polled.
+pub(super) async fn watch(metrics: &Metrics) {
+    let (mut at, mut clock, mut lost) = (Instant::now(), SystemTime::now(), telemetry::lost());
+    loop {
+        sleep(BEAT).await;
+        let passed = at.elapsed().as_secs_f64();
+        let shown = seconds(clock, SystemTime::now());
+        (at, clock) = (Instant::now(), SystemTime::now());
+        let still = passed - BEAT.as_secs_f64();
+        if still > MUCH {
+            metrics.fault(Fault::StoodStill);
+            warn!("the service stood still for {still:.1} s: it was stopped, or had no processor");
+        }
+        let set = shown - passed;
+        if set.abs() > MUCH {
+            metrics.fault(Fault::ClockSet);
+            warn!("the clock was set by {set:+.1} s; no deadline goes by it");
+        }
+        if telemetry::lost() > lost {
+            warn!("{} lines of this log could not be written", telemetry::lost() - lost);
+            // This line may be one of them.
+            lost = telemetry::lost();
+        }
+    }
+}
+
+/// From one moment to another, by a clock that may be set.
+fn seconds(from: SystemTime, to: SystemTime) -> f64 {
+    match to.duration_since(from) {
+        Ok(forward) => forward.as_secs_f64(),
+        Err(back) => -back.duration().as_secs_f64(),
+    }
+}

@@ -1,0 +1,117 @@
+//! Containers, guests and spawners that end by another hand.
+
+use rustix::process::Signal;
+
+use super::driver::{Fault, pass, trial};
+use super::support::metrics::Metrics;
+use super::support::processes::{guests, spawner_of};
+use super::support::{Engine, Service, host};
+use super::{seed::Random, service};
+
+/// How often a fault that hits one thing is injected, a moment apart.
+const TIMES: usize = 5;
+
+/// How it is counted that a script was lost, and that nobody's container was.
+const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
+const DIED: &str = "oncebox_pool_died_total";
+
+const RUNNING_KILLED: Fault = Fault::new("containers killed", "container lost", LOST);
+const WAITING_KILLED: Fault =
+    Fault::new("waiting containers killed", "a waiting container died", DIED);
+const REMOVED: Fault = Fault::new("containers removed", "container lost", LOST);
+
+/// The pids of guests whose script runs, or that wait for one.
+pub fn with_script(service: &Service, engine: Engine, script: bool) -> Vec<u32> {
+    let runs = |guest: &u32| {
+        let inside = host::descendants(*guest);
+        inside.iter().any(|pid| host::args(*pid).iter().any(|arg| arg.contains("sleep")))
+    };
+    guests(service, engine).into_iter().filter(|guest| runs(guest) == script).collect()
+}
+
+/// Hits containers one after the other until one was hit in time.
+fn hit(
+    service: &Service,
+    engine: Engine,
+    random: &mut Random,
+    (running, metric): (bool, &str),
+    how: impl Fn(u32),
+) {
+    let counted = || Metrics::of(service).sum(metric);
+    let (before, mut times) = (counted(), 0);
+    while times < TIMES || counted() == before {
+        let there = with_script(service, engine, running);
+        if !there.is_empty() {
+            how(*random.one_of(&there));
+        }
+        times += 1;
+        assert!(times < 10 * TIMES, "none was hit in time");
+        pass(random.millis(20, 200));
+    }
+}
+
+/// As `docker kill` does; on the native engine there is nothing but the process.
+fn kill(engine: Engine, guest: u32) {
+    match engine {
+        Engine::Native => {
+            let pid = i32::try_from(guest).ok().and_then(rustix::process::Pid::from_raw);
+            let _ = rustix::process::kill_process(pid.expect("a pid"), Signal::KILL);
+        }
+        Engine::Docker => docker(&["kill"], guest),
+    }
+}
+
+/// A command for the container of this guest, which may have ended by itself.
+fn docker(command: &[&str], guest: u32) {
+    let groups = host::proc(guest, "cgroup").unwrap_or_default();
+    let Some(id) = groups.lines().find_map(|line| line.split("/docker/").nth(1)) else { return };
+    let _ = std::process::Command::new("docker").args(command).arg(id).output();
+}
+
+fn containers_killed(engine: Engine) {
+    let service = service(engine, &[]);
+    trial(&service, engine, RUNNING_KILLED, |random| {
+        hit(&service, engine, random, (true, LOST), |guest| kill(engine, guest));
+    });
+    trial(&service, engine, WAITING_KILLED, |random| {
+        hit(&service, engine, random, (false, DIED), |guest| kill(engine, guest));
+    });
+}
+
+fn docker_containers_removed(engine: Engine) {
+    let service = service(engine, &[]);
+    let remove = |guest| docker(&["rm", "--force"], guest);
+    trial(&service, engine, REMOVED, |random| {
+        hit(&service, engine, random, (true, LOST), remove);
+        hit(&service, engine, random, (false, DIED), remove);
+    });
+}
+
+#[test]
+fn docker_removed() {
+    let _turn = crate::support::turn::alone();
+    docker_containers_removed(Engine::Docker);
+}
+
+/// The native engine's spawner dies, and dies again.
+#[test]
+fn native_spawner_killed() {
+    let _turn = crate::support::turn::alone();
+    let fault = Fault::new(
+        "spawner killed",
+        "the spawner died and was started again",
+        DIED,
+    );
+    let service = service(Engine::Native, &[]);
+    trial(&service, Engine::Native, fault, |random| {
+        for _ in 0..2 {
+            host::signal(spawner_of(&service), Signal::KILL);
+            pass(random.millis(300, 900));
+        }
+    });
+}
+
+on_both_engines! {
+    together: ;
+    alone: containers_killed
+}

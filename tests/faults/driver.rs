@@ -1,0 +1,178 @@
+//! The driver: a service under load, one fault, and what must hold after any of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
+use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::load::{LATE, Load};
+use super::seed::Random;
+use super::support::metrics::Metrics;
+use super::support::processes::guests;
+use super::support::{Engine, Service, until};
+use super::table::Row;
+use super::task::{Got, Sent, TIMEOUT};
+
+/// From the end of a fault to a service that works.
+pub const READY: Duration = Duration::from_secs(5);
+/// For what goes away behind the answers.
+const SETTLE: Duration = Duration::from_secs(15);
+/// Descriptors of a moment: connections that end, and those to the daemon that are kept.
+const FLEETING: f64 = 12.0;
+
+/// One kind of fault.
+#[derive(Debug, Clone, Copy)]
+pub struct Fault {
+    pub name: &'static str,
+    /// What a line of the log says of it.
+    pub log: &'static str,
+    /// What it moves: a sample's name, or how it begins.
+    pub metric: &'static str,
+    /// Nobody may notice: every request that is let in gets its right answer.
+    pub harmless: bool,
+    /// The log can't tell of it.
+    pub unlogged: bool,
+    /// The service itself stands still for so long.
+    pub still: Duration,
+}
+
+impl Fault {
+    pub const fn new(name: &'static str, log: &'static str, metric: &'static str) -> Self {
+        Self { name, log, metric, harmless: false, unlogged: false, still: Duration::ZERO }
+    }
+
+    pub const fn harmless(self) -> Self {
+        Self { harmless: true, ..self }
+    }
+
+    pub const fn unlogged(self) -> Self {
+        Self { unlogged: true, ..self }
+    }
+
+    pub const fn still(self, still: Duration) -> Self {
+        Self { still, ..self }
+    }
+}
+
+/// Lets time pass while the load goes on: what a fault waits for is time itself.
+pub fn pass(time: Duration) {
+    let (_nobody, never) = channel::<()>();
+    let _ = never.recv_timeout(time);
+}
+
+/// Injects a fault into a service under load, and checks everything. `inject` returns when the fault
+/// has ended.
+pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnce(&mut Random)) {
+    let mut row = Row::begin(engine, fault.name);
+    let mut random = Random::of(&format!("{engine} {}", fault.name));
+    let calm = Calm::of(service, engine);
+    let before = Metrics::of(service);
+    let logged = service.log().len();
+    let name = format!("{engine}-{}", fault.name.replace(' ', "-"));
+    let load = Load::start(&name, service.address(), &mut random, fault.still);
+    load.full(service);
+    pass(random.millis(0, 500));
+    inject(&mut random);
+    row.ready(ready(service));
+    let sent = load.stop();
+    row.answers(&sent);
+    check_answers(&sent, fault);
+    assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
+    calm.again(service, engine);
+    if !fault.unlogged {
+        check_lines(&sent, &service.log());
+    }
+    check_signs(service, fault, &before, logged);
+    row.passed();
+}
+
+/// Waits until the service says that it is ready, and an execution is right; how long that took.
+pub fn ready(service: &Service) -> Duration {
+    let ended = Instant::now();
+    // Another caller than the load, whose requests stand before no one's else.
+    let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 9));
+    until("a service that is ready and right", READY, || {
+        service.get("/ready").ok().filter(|reply| reply.http == 200)?;
+        let reply = post(&json!({"script": "echo right; exit 3"})).ok()?;
+        let answer = (reply.http == 200).then(|| reply.ran())?;
+        assert_eq!((&*answer.text(), answer.exit_code()), ("right\n", 3), "{}", answer.0);
+        Some(())
+    });
+    ended.elapsed()
+}
+
+/// No hang, no wrong verdict, no answer twice.
+pub fn check_answers(sent: &[Sent], fault: Fault) {
+    let mut executions = BTreeSet::new();
+    for one in sent {
+        match &one.got {
+            Got::Right(id) => assert!(executions.insert(id), "{id} was answered twice"),
+            Got::Busy => {}
+            Got::Ours(_) | Got::Gone(_) => assert!(!fault.harmless, "{one:?}"),
+            Got::Hang | Got::Wrong(_) => panic!("{one:?}"),
+        }
+        let most = TIMEOUT + LATE + fault.still;
+        assert!(one.ran.is_none_or(|ran| ran < most), "past its deadline: {one:?}");
+    }
+}
+
+/// Every request that was answered has one line that tells its end, and none has two.
+pub fn check_lines(sent: &[Sent], log: &str) {
+    let mut ends: BTreeMap<String, usize> = BTreeMap::new();
+    for line in log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()) {
+        let message = line["message"].as_str().unwrap_or_default();
+        let is_end = message.starts_with("execution ") || message.starts_with("request ");
+        if let (true, Some(id)) = (is_end, line["request_id"].as_str()) {
+            *ends.entry(id.to_owned()).or_default() += 1;
+        }
+    }
+    for one in sent {
+        let lines = ends.get(&one.id).copied().unwrap_or_default();
+        match one.got {
+            Got::Right(_) | Got::Ours(_) => assert_eq!(lines, 1, "lines of {one:?}"),
+            _ => assert!(lines <= 1, "{lines} lines of {one:?}"),
+        }
+    }
+}
+
+/// The fault was told and counted.
+fn check_signs(service: &Service, fault: Fault, before: &Metrics, logged: usize) {
+    let log = service.log();
+    let said = fault.unlogged || log[logged..].lines().any(|line| line.contains(fault.log));
+    assert!(said, "no line says {:?}:\n{}", fault.log, service.last_words());
+    let moved = Metrics::of(service).sum(fault.metric) > before.sum(fault.metric);
+    assert!(moved, "{} did not move", fault.metric);
+}
+
+/// What a service holds while nobody asks for anything.
+struct Calm {
+    descriptors: f64,
+}
+
+impl Calm {
+    fn of(service: &Service, engine: Engine) -> Self {
+        let descriptors = until("a service at rest", SETTLE, || at_rest(service, engine));
+        Self { descriptors }
+    }
+
+    /// Everything is back to where it was.
+    fn again(&self, service: &Service, engine: Engine) {
+        until("all that the fault has left to be gone", SETTLE, || {
+            let descriptors = at_rest(service, engine)?;
+            (descriptors <= self.descriptors + FLEETING).then_some(())
+        });
+    }
+}
+
+/// The open descriptors beside those of containers that wait, when nothing runs and there is no
+/// guest but theirs.
+fn at_rest(service: &Service, engine: Engine) -> Option<f64> {
+    let now = Metrics::of(service);
+    let idle = now.sample("oncebox_running") == 0.0 && now.sample("oncebox_queue_length") == 0.0;
+    let waiting = now.sample("oncebox_pool_waiting");
+    let guests = guests(service, engine).len() as f64;
+    let open = now.sample("process_open_fds");
+    (idle && waiting >= 3.0 && guests == waiting).then_some(open - 2.0 * waiting)
+}

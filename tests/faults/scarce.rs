@@ -1,0 +1,207 @@
+//! Something runs out: descriptors, processes, room on a disk.
+
+use std::fs;
+use std::net::{IpAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::driver::{Fault, READY, pass, trial};
+use super::support::disk::Disk;
+use super::support::images::{Image, busybox, noise};
+use super::support::layers::Archive;
+use super::support::registry::Registry;
+use super::support::service::{client, oncebox};
+use super::support::{Engine, until};
+use super::{service, service_of};
+
+/// The service under a shell that prepares something for it first, under its own pid.
+fn after(preparation: &str, engine: Engine) -> Command {
+    let service = oncebox("serve", engine);
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{preparation}; exec \"$0\" serve")).arg(service.get_program());
+    shell.env_clear().envs(service.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
+/// More connections than there may be descriptors, from as many addresses as that takes.
+fn descriptors(engine: Engine) {
+    // Each container may have 1024 by itself, so the service can't have fewer.
+    const MOST: usize = 1100;
+    let fault = Fault::new(
+        "descriptors exhausted",
+        "open files",
+        "oncebox_pool_make_failures_total",
+    );
+    let few = after(&format!("ulimit -n {MOST}"), engine);
+    let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
+    trial(&service, engine, fault, |random| {
+        let open: Vec<_> = (0..MOST + 200)
+            .filter_map(|_| TcpStream::connect(service.address()).ok())
+            .collect();
+        pass(random.millis(1500, 2500));
+        drop(open);
+    });
+}
+
+/// A control group for processes with a limit of the test's own.
+struct Processes(PathBuf);
+
+impl Processes {
+    fn new() -> Self {
+        let own = fs::read_to_string("/proc/self/cgroup").expect("/proc");
+        let line = own.lines().find_map(|line| line.split_once(":pids:"));
+        let (_, path) = line.expect("a hierarchy for pids");
+        let name = format!("faults-{}", std::process::id());
+        let folder = Path::new("/sys/fs/cgroup/pids").join(path.trim_start_matches('/')).join(name);
+        fs::create_dir(&folder).expect("as root");
+        Self(folder)
+    }
+
+    fn most(&self, most: &str) {
+        fs::write(self.0.join("pids.max"), most).expect("a limit");
+    }
+
+    fn now(&self) -> String {
+        fs::read_to_string(self.0.join("pids.current")).expect("a count")
+    }
+}
+
+impl Drop for Processes {
+    fn drop(&mut self) {
+        let _ = until("its processes to be gone", Duration::from_secs(5), || {
+            fs::remove_dir(&self.0).ok()
+        });
+    }
+}
+
+/// No process and no thread can be made any more, and then they can.
+fn processes(engine: Engine) {
+    let group = Processes::new();
+    let prepare = format!("echo 0 >{}/cgroup.procs", group.0.display());
+    let fault = match engine {
+        Engine::Native => Fault::new("processes exhausted", "could not be made", "oncebox_pool_make_failures_total"),
+        // Containers are the daemon's.
+        Engine::Docker => Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless(),
+    };
+    let service = service_of(after(&prepare, engine), engine, &[]);
+    trial(&service, engine, fault, |random| {
+        group.most(group.now().trim());
+        pass(random.millis(1500, 2500));
+        group.most("max");
+    });
+    drop(service);
+}
+
+/// A disk with no room left, until this is dropped.
+struct Filler(PathBuf);
+
+impl Filler {
+    fn of(disk: &Disk) -> Self {
+        let filler = disk.folder().join("filler");
+        let filled = fs::write(&filler, vec![1; 64 << 20]);
+        assert!(filled.is_err(), "the disk takes more than it has");
+        Self(filler)
+    }
+}
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).expect("the filler");
+    }
+}
+
+const NO_SPACE: &str = "oncebox_refusals_total{code=\"no_space\"}";
+
+/// Whoever needs another image is told that there is no room; all others do not notice.
+fn images(engine: Engine) {
+    let registry = Registry::start();
+    let big = Archive::new().file("noise", 0o644, noise(17, 4 << 20)).layer();
+    Image::new([busybox(), big]).push(&registry, "x", "1");
+    let disk = Disk::of("24m");
+    let address = registry.address().to_string();
+    let settings = [("IMAGE_STORE", disk.path()), ("INSECURE_REGISTRIES", &*address)];
+    let service = service(engine, &settings);
+    let fault = Fault::new("disk of images full", "nothing was pulled", NO_SPACE);
+    let request = json!({"script": "echo right", "image": registry.name("x:1")});
+    let asked = || {
+        until("a place", Duration::from_secs(10), || {
+            let reply = service.execute(&request);
+            (reply.http != 429).then_some(reply)
+        })
+    };
+    trial(&service, engine, fault.harmless(), |_| {
+        let filler = Filler::of(&disk);
+        assert_eq!(asked().refused().code(), "no_space");
+        drop(filler);
+        // A failure is remembered for a moment.
+        let answer = until("room for the image", READY, || {
+            let reply = asked();
+            (reply.http == 200).then(|| reply.ran())
+        });
+        assert_eq!(answer.text(), "right\n");
+    });
+}
+
+/// What is accepted has an end, whether there was room to write it down or not.
+fn results(engine: Engine) {
+    let disk = Disk::of("24m");
+    let store = format!("{}/executions.redb", disk.path());
+    let service = service(engine, &[("EXECUTION_STORE", &store)]);
+    let fault = Fault::new("disk of results full", "no_space", NO_SPACE);
+    // Another caller than the load, which would always go first.
+    let other = client().local_address(IpAddr::from([127, 0, 0, 8])).build().expect("a client");
+    let create = || {
+        let request = json!({"script": "sleep 0.3; head -c 300000 /dev/zero"});
+        let post = other.post(format!("http://{}/executions", service.address()));
+        let reply = post.json(&request).send().expect("an answer");
+        (reply.status().as_u16(), reply.json::<Value>().expect("JSON"))
+    };
+    let document = |id: &str| -> Value {
+        let get = other.get(format!("http://{}/executions/{id}", service.address()));
+        get.send().and_then(|reply| reply.json()).expect("a document")
+    };
+    trial(&service, engine, fault.harmless(), |_| {
+        let mut accepted: Vec<_> = (0..3).map(|_| create()).collect();
+        let filler = Filler::of(&disk);
+        let (http, problem) = create();
+        assert_eq!((http, problem["code"].as_str()), (507, Some("no_space")), "{problem}");
+        ends(&document, &accepted);
+        drop(filler);
+        accepted = vec![create()];
+        let states = ends(&document, &accepted);
+        assert_eq!(states, ["ended"]);
+    });
+}
+
+/// How what was accepted has ended: right, or not kept for want of room.
+fn ends(document: &impl Fn(&str) -> Value, accepted: &[(u16, Value)]) -> Vec<String> {
+    let end = |(http, accepted): &(u16, Value)| {
+        assert_eq!(*http, 202, "{accepted}");
+        let id = accepted["id"].as_str().expect("an id");
+        until("its end", Duration::from_secs(20), || {
+            let document = document(id);
+            let state = document["state"].as_str().expect("a state").to_owned();
+            match &*state {
+                "ended" => assert_eq!(document["result"]["stdout_bytes"], 300_000),
+                "failed" => assert_eq!(document["problem"]["code"], "no_space"),
+                _ => return None,
+            }
+            Some(state)
+        })
+    };
+    accepted.iter().map(end).collect()
+}
+
+#[test]
+fn native_images() {
+    let _turn = super::support::turn::alone();
+    images(Engine::Native);
+}
+
+on_both_engines! {
+    together: ;
+    alone: descriptors, processes, results
+}
