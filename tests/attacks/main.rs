@@ -30,6 +30,7 @@ mod files;
 mod guard;
 mod leaks;
 mod neighbour;
+mod promises;
 mod rounds;
 mod rows;
 mod stage;

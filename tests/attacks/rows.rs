@@ -46,7 +46,7 @@ fn every_row_has_a_test_that_bears_its_id() {
 }
 
 /// The ids in the names of a folder's functions: `fn r01_…`.
-fn tested(folder: &Path) -> Box<dyn Iterator<Item = String>> {
+pub fn tested(folder: &Path) -> Box<dyn Iterator<Item = String>> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     Box::new(entries.flat_map(|entry| {
         let path = entry.path();

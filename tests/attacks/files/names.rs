@@ -178,7 +178,7 @@ fn f06_names_are_taken_literally(engine: Engine) {
     let names = [
         "$(id)", "`id`", ";id;", "&& id", "| id", "-rf", "--help", "-", "*", "?", "[a-z]", "{a,b}",
         "'", "\"", "\\", "a'b\"c", "$HOME", "${IFS}", "!!", "#", "x y", " lead", "trail ", "~root",
-        "%s%n", "%00", "\\n", "a=b", "@x", "<x>",
+        "%s%n", "%00", "\\n", "a=b", "@x", "<x>", "..x", "x..", "...", "a:b",
     ];
     let files: Vec<_> =
         names.iter().map(|name| json!({"path": format!("d/{name}"), "content": name})).collect();

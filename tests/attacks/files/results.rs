@@ -154,26 +154,28 @@ os.read(said, 1)
 ";
     let stage = Stage::get(engine);
     let (mut own, mut skipped) = (0, 0);
-    for _ in 0..rounds(15, 300) {
-        let answer = stage.clean_after(|service| takes(service, "python", swapping));
-        assert_eq!(answer.stderr(), "", "{}", answer.0);
-        for file in answer.0["files"].as_array().expect("files") {
-            let path = file["path"].as_str().expect("a path");
-            match (file["content"].as_str(), file["skipped"].as_str()) {
-                (Some("own"), None) => own += 1,
-                (Some(_), None) => assert_eq!(path, "script.py", "{}", answer.0),
-                (None, Some("not_regular")) => skipped += 1,
-                _ => panic!("{}", answer.0),
+    stage.clean_after(|service| {
+        for _ in 0..rounds(8, 300) {
+            let answer = takes(service, "python", swapping);
+            assert_eq!(answer.stderr(), "", "{}", answer.0);
+            for file in answer.0["files"].as_array().expect("files") {
+                let path = file["path"].as_str().expect("a path");
+                match (file["content"].as_str(), file["skipped"].as_str()) {
+                    (Some("own"), None) => own += 1,
+                    (Some(_), None) => assert_eq!(path, "script.py", "{}", answer.0),
+                    (None, Some("not_regular")) => skipped += 1,
+                    _ => panic!("{}", answer.0),
+                }
             }
         }
-    }
+        for _ in 0..rounds(2, 50) {
+            let answer = takes(service, "sh", growing);
+            let grown = file(&answer, "growing");
+            let content = grown["content"].as_str().expect("text");
+            assert_eq!(grown["size"], content.len(), "{}", answer.0);
+        }
+    });
     assert!(own > 0 && skipped > 0, "{own} times its own, {skipped} times skipped");
-    for _ in 0..rounds(3, 50) {
-        let answer = stage.clean_after(|service| takes(service, "sh", growing));
-        let grown = file(&answer, "growing");
-        let content = grown["content"].as_str().expect("text");
-        assert_eq!(grown["size"], content.len(), "{}", answer.0);
-    }
 }
 
 on_both_engines! {

@@ -39,6 +39,7 @@ for pid in 1, os.getpid():
 print(opened)
 listed = subprocess.run(['ps', '-e', '-o', 'comm='], capture_output=True, text=True)
 print(listed.stdout.split())
+print(os.uname().nodename, *(len(open('/proc/sysvipc/' + name).readlines()) for name in ('shm', 'msg', 'sem')))
 ";
     assert!(CANARY.ends_with("91c2e5"));
     let stage = Stage::get(engine);
@@ -54,7 +55,10 @@ print(listed.stdout.split())
         Engine::Native => "memfd:oncebox-g",
         Engine::Docker => "oncebox-guest",
     };
-    assert_eq!(told, format!("True\n{guest}\nTrue\n[]\n['{guest}', 'python3', 'ps']\n"));
+    assert_eq!(
+        told,
+        format!("True\n{guest}\nTrue\n[]\n['{guest}', 'python3', 'ps']\noncebox 1 1 1\n")
+    );
 }
 
 /// Neither the mount table nor the control groups name another execution, or what is the service's.

