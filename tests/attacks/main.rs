@@ -27,6 +27,7 @@ mod support;
 
 mod clean;
 mod guard;
+mod kernel;
 mod neighbour;
 mod rows;
 mod stage;

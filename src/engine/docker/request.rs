@@ -24,6 +24,9 @@ pub(super) const INSTANCE_LABEL: &str = "org.oncebox.instance";
 /// The process that made a container (`owner::Owner`).
 pub(super) const OWNER_LABEL: &str = "org.oncebox.owner";
 
+/// What runtimes add to `/dev` unasked: no script gets terminals, or queues that no limit counts.
+const MASKED_DEVICES: &[&str] = &["/dev/mqueue", "/dev/pts", "/dev/tty"];
+
 /// The mode of a covered volume: anyone may look, nobody may write.
 const COVER_MODE: i64 = 0o555;
 
@@ -50,7 +53,7 @@ impl Profile {
         image: &Facts,
         uid: u32,
     ) -> ContainerCreateBody {
-        let masked = hardening::MASKED_PATHS.iter().chain(&["/dev/mqueue"]);
+        let masked = hardening::MASKED_PATHS.iter().chain(MASKED_DEVICES);
         // Owned by the script's uid, since older runtimes replace the mode with that of the
         // image's own `/tmp`.
         let tmp = format!(
@@ -276,7 +279,9 @@ pub(super) mod tests {
             "/proc/timer_stats",
             "/sys/devices/virtual/powercap",
             "/sys/firmware",
-            "/dev/mqueue"
+            "/dev/mqueue",
+            "/dev/pts",
+            "/dev/tty"
         ],
         "ReadonlyPaths": [
             "/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"
