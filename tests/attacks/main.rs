@@ -28,6 +28,7 @@ mod support;
 mod clean;
 mod files;
 mod guard;
+mod kernel;
 mod leaks;
 mod neighbour;
 mod promises;

@@ -85,34 +85,6 @@ print('alive')
     assert_eq!(python(engine, script), "[]\n-1 -1\n-1\nalive\n");
 }
 
-fn it_has_no_privileges(engine: Engine) {
-    let script = "
-import os
-status = dict(l.rstrip('\\n').split(':\\t', 1) for l in open('/proc/self/status') if ':\\t' in l)
-print([status[c] for c in ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')])
-print(status['NoNewPrivs'], status['Seccomp'], set(status['Groups'].split()) - {str(os.getgid())})
-print(0 in os.getresuid() + os.getresgid())
-";
-    let zero = "'0000000000000000'";
-    let none = [zero; 5].join(", ");
-    assert_eq!(python(engine, script), format!("[{none}]\n1 2 set()\nFalse\n"));
-}
-
-fn a_setuid_program_gains_nothing(engine: Engine) {
-    let script = "
-import os, subprocess
-subprocess.run('cp /bin/sh /tmp/s; chmod 6755 /tmp/s', shell=True, check=True)
-print(subprocess.check_output(['/tmp/s', '-pc', 'id -u'], text=True).strip() == str(os.getuid()))
-for become in (os.setuid, os.setgid):
-    try:
-        become(0)
-        print('became root')
-    except OSError:
-        print('refused')
-";
-    assert_eq!(python(engine, script), "True\nrefused\nrefused\n");
-}
-
 /// The kernel's choice when memory runs out can't be turned away from a script altogether.
 fn it_goes_first_when_memory_is_out(engine: Engine) {
     let script = "
@@ -125,97 +97,6 @@ for value in (b'-1000', b'0'):
 print(int(open('/proc/self/oom_score_adj').read()) >= 0)
 ";
     assert_eq!(python(engine, script), "True\n");
-}
-
-fn devices_are_the_harmless_ones(engine: Engine) {
-    let script = "
-import os, stat
-nodes = []
-for top, folders, files in os.walk('/dev'):
-    for f in files + folders:
-        path = os.path.join(top, f)
-        mode = os.lstat(path).st_mode
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            nodes.append(os.path.relpath(path, '/dev'))
-allowed = {'null', 'zero', 'full', 'random', 'urandom', 'tty', 'ptmx', 'pts/ptmx'}
-print(sorted(set(nodes) - allowed), {'null', 'zero', 'full', 'random', 'urandom'} <= set(nodes))
-for how in [stat.S_IFCHR, stat.S_IFBLK]:
-    try:
-        os.mknod('/tmp/node', how | 0o666, os.makedev(1, 3))
-        print('made a node')
-    except OSError:
-        pass
-print(len(os.urandom(4)), open('/dev/zero', 'rb').read(2))
-";
-    assert_eq!(python(engine, script), "[] True\n4 b'\\x00\\x00'\n");
-}
-
-/// The calls that would change the container from inside, with arguments that do no harm.
-fn dangerous_calls_are_refused(engine: Engine) {
-    let script = "
-import ctypes, errno, platform
-libc = ctypes.CDLL(None, use_errno=True)
-calls = {'mount': (165, 0, 0, 0, 0, 0), 'umount2': (166, 0, 0), 'unshare user': (272, 0x10000000), 'unshare net': (272, 0x40000000),
-    'setns': (308, -1, 0), 'pivot_root': (155, 0, 0), 'chroot': (161, 0), 'ptrace': (101, 0, 0, 0, 0), 'bpf': (321, 0, 0, 0),
-    'perf_event_open': (298, 0, 0, 0, 0, 0), 'userfaultfd': (323, 0), 'keyctl': (250, 0, 0, 0, 0, 0), 'add_key': (248, 0, 0, 0, 0, 0),
-    'io_uring_setup': (425, 0, 0), 'open_by_handle_at': (304, -1, 0, 0), 'kexec_load': (246, 0, 0, 0, 0), 'init_module': (175, 0, 0, 0),
-    'reboot': (169, 0, 0, 0, 0), 'swapon': (167, 0, 0), 'settimeofday': (164, 0, 0), 'fsopen': (430, 0, 0), 'open_tree': (428, -1, 0, 0),
-    'move_mount': (429, -1, 0, -1, 0, 0), 'process_vm_readv': (310, 1, 0, 0, 0, 0, 0), 'kcmp': (312, 1, 1, 0, 0, 0), 'pidfd_getfd': (438, -1, 0, 0)}
-allowed = []
-for name, (number, *args) in calls.items():
-    ctypes.set_errno(0)
-    result = libc.syscall(number, *[ctypes.c_long(a) for a in args])
-    if result != -1 or ctypes.get_errno() not in (errno.EPERM, errno.ENOSYS):
-        allowed.append((name, result, errno.errorcode.get(ctypes.get_errno())))
-print(allowed if platform.machine() == 'x86_64' else [])
-ctypes.set_errno(0)
-libc.syscall(435, 0, 0)
-print('clone3', errno.errorcode[ctypes.get_errno()])
-";
-    assert_eq!(python(engine, script), "[]\nclone3 ENOSYS\n");
-}
-
-/// Families, types and protocols by allow-list.
-fn sockets_are_the_ordinary_ones(engine: Engine) {
-    let script = "
-import socket
-made = set()
-for family in range(51):
-    for kind in (1, 2, 3, 5, 10):
-        for protocol in (0, 1, 6, 17, 58, 132, 255):
-            try:
-                socket.socket(family, kind, protocol).close()
-                made.add((family, kind))
-            except OSError:
-                pass
-print(sorted(made))
-";
-    let made = python(engine, script);
-    // unix, inet, inet6: stream and datagram (unix: seqpacket too); netlink: route.
-    let allowed = [
-        "(1, 1)", "(1, 2)", "(1, 5)", "(2, 1)", "(2, 2)", "(10, 1)", "(10, 2)", "(16, 2)",
-        "(16, 3)",
-    ];
-    for pair in made.trim().trim_matches(['[', ']']).split("), ") {
-        let pair = format!("{})", pair.trim_end_matches(')'));
-        assert!(allowed.contains(&pair.as_str()) || pair == "(1, 3)", "{pair} of {made}");
-    }
-    assert!(
-        made.contains("(1, 1)") && made.contains("(2, 1)") && made.contains("(10, 2)"),
-        "{made}"
-    );
-}
-
-/// Threads and subprocesses still work under the filter.
-fn honest_programs_work(engine: Engine) {
-    let script = "
-import multiprocessing.pool, subprocess, tempfile, threading
-with multiprocessing.pool.ThreadPool(4) as pool: print(sum(pool.map(abs, range(10))))
-print(subprocess.run(['sh', '-c', 'echo child | cat'], capture_output=True, text=True).stdout.strip())
-with multiprocessing.Pool(2) as pool: print(sum(pool.map(abs, range(10))))
-with tempfile.NamedTemporaryFile() as f: print(f.name.startswith('/tmp'))
-";
-    assert_eq!(python(engine, script), "45\nchild\n45\nTrue\n");
 }
 
 /// Two scripts at once share no uid, so that neither can use up the other's quotas.
@@ -246,7 +127,5 @@ fn native_executions_have_different_uids() {
 
 on_both_engines! {
     together: loopback_works, only_tmp_can_be_written, the_guest_can_be_neither_read_nor_killed,
-        it_has_no_privileges, a_setuid_program_gains_nothing, it_goes_first_when_memory_is_out,
-        devices_are_the_harmless_ones, dangerous_calls_are_refused, sockets_are_the_ordinary_ones,
-        honest_programs_work
+        it_goes_first_when_memory_is_out
 }

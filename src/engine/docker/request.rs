@@ -24,6 +24,9 @@ pub(super) const INSTANCE_LABEL: &str = "org.oncebox.instance";
 /// The process that made a container (`owner::Owner`).
 pub(super) const OWNER_LABEL: &str = "org.oncebox.owner";
 
+/// What runtimes add to `/dev` unasked: no script gets terminals, or queues that no limit counts.
+const MASKED_DEVICES: &[&str] = &["/dev/mqueue", "/dev/pts", "/dev/tty"];
+
 /// The mode of a covered volume: anyone may look, nobody may write.
 const COVER_MODE: i64 = 0o555;
 
@@ -52,7 +55,7 @@ impl Profile {
         image: &Facts,
         uid: u32,
     ) -> ContainerCreateBody {
-        let masked = hardening::MASKED_PATHS.iter().chain(&["/dev/mqueue"]);
+        let masked = hardening::MASKED_PATHS.iter().chain(MASKED_DEVICES);
         // How hot a processor gets tells what others do on it. Here `/sys` is the daemon's.
         let throttled = (0..self.processors)
             .map(|n| format!("/sys/devices/system/cpu/cpu{n}/thermal_throttle"));
@@ -282,6 +285,8 @@ pub(super) mod tests {
             "/sys/devices/virtual/powercap",
             "/sys/firmware",
             "/dev/mqueue",
+            "/dev/pts",
+            "/dev/tty",
             "/sys/devices/system/cpu/cpu0/thermal_throttle",
             "/sys/devices/system/cpu/cpu1/thermal_throttle"
         ],

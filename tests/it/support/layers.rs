@@ -75,7 +75,18 @@ impl Archive {
     }
 
     /// An entry whose size, name and so on are said by records ahead of it (POSIX pax).
-    pub fn pax(mut self, records: &[(&str, &str)], path: &str, content: &[u8]) -> Self {
+    pub fn pax(self, records: &[(&str, &str)], path: &str, content: &[u8]) -> Self {
+        self.pax_mode(records, path, 0o644, content)
+    }
+
+    /// The same with a mode of its own.
+    pub fn pax_mode(
+        mut self,
+        records: &[(&str, &str)],
+        path: &str,
+        mode: u32,
+        content: &[u8],
+    ) -> Self {
         let mut text = Vec::new();
         for (key, value) in records {
             // Its length counts its own digits.
@@ -87,7 +98,7 @@ impl Archive {
         }
         let ahead = header(EntryType::XHeader, "pax", 0o644, "", text.len());
         self.append(&ahead, &text);
-        self.append(&header(EntryType::Regular, path, 0o644, "", content.len()), content);
+        self.append(&header(EntryType::Regular, path, mode, "", content.len()), content);
         self
     }
 

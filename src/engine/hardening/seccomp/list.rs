@@ -73,6 +73,10 @@ const SOCKETS: &[Pattern] = &[
     &[is(0, NETLINK), DGRAM, is(2, 0)],
 ];
 
+/// Of unix sockets only. Of any family the kernel makes both sockets before it asks whether there are
+/// pairs of them, so another family's code would run although it has none.
+const SOCKET_PAIRS: &[Pattern] = &[&[is(0, UNIX)]];
+
 /// Every option of every usual level but `TCP_ULP` (31 of level 6), which swaps a socket's inner
 /// protocol: options of TCP below 31 by their leading bits, and 32 to 63.
 const SOCKET_OPTIONS: &[Pattern] = &[
@@ -88,6 +92,37 @@ const SOCKET_OPTIONS: &[Pattern] = &[
     &[is(1, TCP), is(2, 30)],
     &[is(1, TCP), masked(2, 0xffff_ffe0, 32)],
 ];
+
+/// Every request but `TIOCSTI` and `TIOCLINUX`, which type into a terminal what somebody else's shell
+/// then reads. They differ in their last four bits, so a request is another one if those are others,
+/// or if any of the bits before is.
+static IOCTL: [Pattern; 34] = {
+    let mut patterns = [&IOCTL_BITS[0] as Pattern; 34];
+    let mut at = 0;
+    while at < patterns.len() {
+        patterns[at] = &IOCTL_BITS[at];
+        at += 1;
+    }
+    patterns
+};
+static IOCTL_BITS: [[Argument; 1]; 34] = {
+    const INJECTS: u64 = libc::TIOCSTI as u64;
+    let mut bits = [[masked(1, 0, 0)]; 34];
+    // All but 2 and 12, those of ordinary requests first.
+    let last = [(14, 0), (12, 4), (12, 8), (15, 3), (15, 13), (14, 14)];
+    let mut at = 0;
+    while at < bits.len() {
+        bits[at] = match at < last.len() {
+            true => [masked(1, last[at].0, last[at].1)],
+            false => {
+                let bit = 1 << (at - last.len() + 4);
+                [masked(1, bit, !INJECTS & bit)]
+            }
+        };
+        at += 1;
+    }
+    bits
+};
 
 /// Every operation but the two that requeue to a priority-inheriting futex (11 and 12).
 const FUTEX: &[Pattern] =
@@ -122,11 +157,13 @@ const SECCOMP: &[Pattern] = &[&[masked(1, 8, 0)]];
 pub(super) const CONDITIONAL: &[Allowed] = &[
     when!(SYS_clone, CLONE),
     when!(SYS_futex, FUTEX),
+    when!(SYS_ioctl, &IOCTL),
     when!(SYS_mknodat, AT_NODES),
     when!(SYS_personality, PERSONALITIES),
     when!(SYS_seccomp, SECCOMP),
     when!(SYS_setsockopt, SOCKET_OPTIONS),
     when!(SYS_socket, SOCKETS),
+    when!(SYS_socketpair, SOCKET_PAIRS),
     #[cfg(target_arch = "x86_64")]
     when!(SYS_mknod, MKNOD),
 ];
@@ -147,7 +184,7 @@ pub(super) const ALLOWED: &[Allowed] = calls![
     SYS_newfstatat, SYS_fstat, SYS_statx, SYS_statfs, SYS_fstatfs, SYS_faccessat, SYS_faccessat2,
     SYS_readlinkat, SYS_getdents64, SYS_getcwd, SYS_chdir, SYS_fchdir, SYS_mkdirat, SYS_unlinkat,
     SYS_renameat, SYS_renameat2, SYS_linkat, SYS_symlinkat, SYS_fchmod, SYS_fchmodat, SYS_fchown,
-    SYS_fchownat, SYS_umask, SYS_utimensat, SYS_flock, SYS_fcntl, SYS_ioctl, SYS_dup, SYS_dup3,
+    SYS_fchownat, SYS_umask, SYS_utimensat, SYS_flock, SYS_fcntl, SYS_dup, SYS_dup3,
     SYS_pipe2, SYS_memfd_create,
     SYS_setxattr, SYS_lsetxattr, SYS_fsetxattr, SYS_getxattr, SYS_lgetxattr, SYS_fgetxattr,
     SYS_listxattr, SYS_llistxattr, SYS_flistxattr, SYS_removexattr, SYS_lremovexattr,
@@ -184,7 +221,7 @@ pub(super) const ALLOWED: &[Allowed] = calls![
     SYS_getgroups, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid,
     SYS_setresgid, SYS_setfsuid, SYS_setfsgid, SYS_setgroups, SYS_capget, SYS_capset,
     // Sockets; which ones, `socket` decides.
-    SYS_socketpair, SYS_bind, SYS_listen, SYS_accept, SYS_accept4, SYS_connect, SYS_shutdown,
+    SYS_bind, SYS_listen, SYS_accept, SYS_accept4, SYS_connect, SYS_shutdown,
     SYS_getsockname, SYS_getpeername, SYS_getsockopt, SYS_sendto, SYS_recvfrom, SYS_sendmsg,
     SYS_recvmsg, SYS_sendmmsg, SYS_recvmmsg,
     // The machine, as far as it may be seen; and giving up one's own rights.
