@@ -1,0 +1,9 @@
+//! R: scripts that take all they can get, and do not end.
+
+mod beside;
+mod disk;
+mod endings;
+mod memory;
+mod output;
+mod processes;
+mod time;
