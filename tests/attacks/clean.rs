@@ -35,7 +35,7 @@ pub struct Belongings {
 impl Belongings {
     pub fn of(service: &Service) -> Self {
         let mut held = service.holds();
-        held.extend(network_namespaces());
+        held.extend(network_namespaces(&held));
         held.extend(zombies());
         held.extend(volumes());
         held.extend(taken_slots(service));
@@ -94,14 +94,13 @@ impl Belongings {
     }
 }
 
-/// Those in which a process is that the suite started, or Docker's daemon for it.
-fn network_namespaces() -> impl Iterator<Item = String> {
+/// Those in which a process is that the suite started, or that is in a container of its services.
+fn network_namespaces(held: &BTreeSet<String>) -> Vec<String> {
+    let in_containers = held.iter().filter_map(|thing| thing.strip_prefix("process ")?.split(' ').next());
     let mut pids = host::descendants(std::process::id());
-    pids.extend(host::pids().into_iter().filter(|pid| {
-        host::proc(*pid, "cgroup").is_some_and(|cgroups| cgroups.contains(":/docker/"))
-    }));
+    pids.extend(in_containers.filter_map(|pid| pid.parse::<u32>().ok()));
     let spaces = pids.into_iter().filter_map(|pid| host::proc_link(pid, "ns/net"));
-    spaces.map(|space| format!("network namespace {space}"))
+    spaces.map(|space| format!("network namespace {space}")).collect()
 }
 
 /// Those that nobody but what makes containers could reap.

@@ -1,10 +1,8 @@
 //! Memory without end.
 
-use std::fs;
-use std::path::PathBuf;
-
 use serde_json::json;
 
+use super::group::Group;
 use crate::rows::{ended, oom_killed};
 use crate::stage::{Stage, TIMEOUT, repeats};
 use crate::support::{Engine, host};
@@ -28,7 +26,8 @@ while True: x.append(b'x' * (1 << 20))
     let (answer, peak) = stage.clean_after(|service| {
         std::thread::scope(|scope| {
             let run = scope.spawn(|| service.run(&request));
-            let peak = peak_of(&group_of(host::await_argument(&mark)));
+            let group = Group::of(host::await_argument(&mark), "memory");
+            let peak = group.last("memory.max_usage_in_bytes");
             (run.join().expect("an answer"), peak)
         })
     });
@@ -38,24 +37,6 @@ while True: x.append(b'x' * (1 << 20))
     for peak in [peak, answer.most_memory()] {
         assert!((MEMORY / 2..=MEMORY + MORE).contains(&peak), "{peak} bytes; {}", answer.0);
     }
-}
-
-/// A process's control group of the memory controller.
-fn group_of(pid: u32) -> PathBuf {
-    let groups = host::proc(pid, "cgroup").expect("a living process");
-    let path = groups.lines().find_map(|line| line.split_once(":memory:")?.1.strip_prefix('/'));
-    PathBuf::from("/sys/fs/cgroup/memory").join(path.expect("a group of cgroup v1"))
-}
-
-/// The most that a control group has ever held, as often as it can be asked until it is gone.
-fn peak_of(group: &PathBuf) -> u64 {
-    let ask = || {
-        let busy = fs::read_to_string(group.join("cgroup.procs")).ok()?;
-        let peak = fs::read_to_string(group.join("memory.max_usage_in_bytes")).ok()?;
-        // One that is empty may be another container's next.
-        (!busy.is_empty()).then(|| peak.trim().parse().expect("a number"))
-    };
-    std::iter::from_fn(ask).max().expect("a living group")
 }
 
 /// The kernel's counters tell, whatever the main process does.
