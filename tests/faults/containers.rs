@@ -97,11 +97,7 @@ fn docker_removed() {
 #[test]
 fn native_spawner_killed() {
     let _turn = crate::support::turn::alone();
-    let fault = Fault::new(
-        "spawner killed",
-        "the spawner died and was started again",
-        DIED,
-    );
+    let fault = Fault::new("spawner killed", "the spawner died and was started again", DIED);
     let service = service(Engine::Native, &[]);
     trial(&service, Engine::Native, fault, |random| {
         for _ in 0..2 {

@@ -19,7 +19,12 @@ use super::table::Row;
 const CUT_SHORT: &str = "oncebox_faults_total{fault=\"cut_short\"}";
 
 /// Kills a service that `bring` has brought to a phase, and starts the next one on the same store.
-fn killed(engine: Engine, phase: &'static str, pool: &str, bring: impl FnOnce(&Service, &mut Random)) {
+fn killed(
+    engine: Engine,
+    phase: &'static str,
+    pool: &str,
+    bring: impl FnOnce(&Service, &mut Random),
+) {
     let fault = Fault::new(phase, "did not end in order", CUT_SHORT);
     let kept = TempDir::with_prefix("oncebox-it-").expect("a folder");
     let store = kept.path().join("executions.redb");
@@ -137,7 +142,8 @@ fn one_of_two(engine: Engine) {
     let living = service(engine, &[]);
     let mut dying = Some(service(engine, &settings));
     // Of the living one there is nothing to tell; the crash is the next start's to tell.
-    let fault = Fault::new("one of two killed", "", "oncebox_executions_total").harmless().unlogged();
+    let fault =
+        Fault::new("one of two killed", "", "oncebox_executions_total").harmless().unlogged();
     super::driver::trial(&living, engine, fault, |random| {
         let one = dying.as_ref().expect("it lives");
         let posts: Vec<_> = (0..3).map(|_| one.poster()).collect();

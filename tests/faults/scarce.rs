@@ -30,17 +30,13 @@ fn after(preparation: &str, engine: Engine) -> Command {
 fn descriptors(engine: Engine) {
     // Each container may have 1024 by itself, so the service can't have fewer.
     const MOST: usize = 1100;
-    let fault = Fault::new(
-        "descriptors exhausted",
-        "open files",
-        "oncebox_pool_make_failures_total",
-    );
+    let fault =
+        Fault::new("descriptors exhausted", "open files", "oncebox_pool_make_failures_total");
     let few = after(&format!("ulimit -n {MOST}"), engine);
     let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
     trial(&service, engine, fault, |random| {
-        let open: Vec<_> = (0..MOST + 200)
-            .filter_map(|_| TcpStream::connect(service.address()).ok())
-            .collect();
+        let open: Vec<_> =
+            (0..MOST + 200).filter_map(|_| TcpStream::connect(service.address()).ok()).collect();
         pass(random.millis(1500, 2500));
         drop(open);
     });
@@ -82,9 +78,15 @@ fn processes(engine: Engine) {
     let group = Processes::new();
     let prepare = format!("echo 0 >{}/cgroup.procs", group.0.display());
     let fault = match engine {
-        Engine::Native => Fault::new("processes exhausted", "could not be made", "oncebox_pool_make_failures_total"),
+        Engine::Native => Fault::new(
+            "processes exhausted",
+            "could not be made",
+            "oncebox_pool_make_failures_total",
+        ),
         // Containers are the daemon's.
-        Engine::Docker => Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless(),
+        Engine::Docker => {
+            Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless()
+        }
     };
     let service = service_of(after(&prepare, engine), engine, &[]);
     trial(&service, engine, fault, |random| {

@@ -25,33 +25,6 @@ print(client.recv(2).decode())
     assert_eq!(python(engine, script), "hi\n");
 }
 
-/// Nothing but `/tmp` and the small `/dev/shm` can be written, in any directory there is.
-fn only_tmp_can_be_written(engine: Engine) {
-    let script = "
-import os
-wrote = set()
-for top, folders, _ in os.walk('/'):
-    folders[:] = [f for f in folders if not os.path.islink(os.path.join(top, f))
-        and os.path.join(top, f) not in ('/proc/self', '/proc/thread-self') and not (top == '/proc' and f.isdigit())]
-    name = os.path.join(top, '.written')
-    try:
-        with open(name, 'w'):
-            wrote.add(top)
-        os.unlink(name)
-    except OSError:
-        pass
-print(sorted(w for w in wrote if not w.startswith('/tmp')))
-print('/tmp' in wrote, '/tmp/work' in wrote)
-";
-    let answer = Shared::get(engine).run(&json!({
-        "script": script,
-        "language": "python",
-        "cpu_limit": 1,
-        "timeout": 120,
-    }));
-    assert_eq!(answer.text(), "['/dev/shm']\nTrue True\n", "{}", answer.0);
-}
-
 /// The guest holds the way to the service: nothing of it can be read, and it can't be ended.
 fn the_guest_can_be_neither_read_nor_killed(engine: Engine) {
     let script = "
@@ -99,33 +72,7 @@ print(int(open('/proc/self/oom_score_adj').read()) >= 0)
     assert_eq!(python(engine, script), "True\n");
 }
 
-/// Two scripts at once share no uid, so that neither can use up the other's quotas.
-#[test]
-fn native_executions_have_different_uids() {
-    let _turn = crate::support::turn::together();
-    let service = Shared::get(Engine::Native);
-    let marks = [31, 32].map(|n| format!("{n}{}", std::process::id()));
-    let uids: Vec<String> = std::thread::scope(|scope| {
-        let runs = marks.each_ref().map(|mark| {
-            let service = &service;
-            scope.spawn(move || {
-                service.run(&json!({"script": format!("sleep {mark}"), "timeout": 5}))
-            })
-        });
-        let uids = marks.iter().map(|mark| host::status(host::await_argument(mark), "Uid"));
-        let uids = uids.map(|uid| uid.expect("a running script")).collect();
-        for run in runs {
-            run.join().expect("an answer");
-        }
-        uids
-    });
-    assert_ne!(uids[0], uids[1]);
-    for uid in uids.iter().flat_map(|line| line.split_whitespace()) {
-        assert!(uid.parse::<u32>().expect("a uid") >= 1000, "{uids:?}");
-    }
-}
-
 on_both_engines! {
-    together: loopback_works, only_tmp_can_be_written, the_guest_can_be_neither_read_nor_killed,
+    together: loopback_works, the_guest_can_be_neither_read_nor_killed,
         it_goes_first_when_memory_is_out
 }

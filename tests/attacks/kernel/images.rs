@@ -52,7 +52,8 @@ impl Canary {
         let mut tree = BTreeMap::new();
         let mut folders = vec![self.0.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            let mode = |path: &Path| fs::symlink_metadata(path).expect("it stays").permissions().mode();
+            let mode =
+                |path: &Path| fs::symlink_metadata(path).expect("it stays").permissions().mode();
             tree.insert(folder.clone(), (mode(&folder), None));
             for entry in fs::read_dir(&folder).expect("a folder").flatten() {
                 match entry.file_type().is_ok_and(|kind| kind.is_dir()) {
@@ -85,7 +86,9 @@ fn cases(canary: &str) -> Vec<(String, Archive)> {
         case("is a link to itself", new().symlink(place, &format!("/{place}")));
         match folder {
             true => case("is a file", new().file(place, 0o666, "canary")),
-            false => case("is a folder", new().dir(place, 0o777).file(format!("{place}/x"), 0o666, "x")),
+            false => {
+                case("is a folder", new().dir(place, 0o777).file(format!("{place}/x"), 0o666, "x"))
+            }
         }
         case("is a pipe", new().fifo(place, 0o666));
         // The others are missing as it is.

@@ -67,8 +67,16 @@ fn run(service: &Service, engine: Engine, module: &Module) -> Result<(), String>
     if answer.0["success"] == true && text.contains("\n1 test OK.\n") {
         return Ok(());
     }
-    let head = format!("{}: {} {} {:?}", module.name, answer.status(), answer.exit_code(), answer.limits_hit());
-    let telling = |line: &&str| line.contains("Error") || ["FAIL", "ERROR"].iter().any(|w| line.starts_with(w));
+    let head = format!(
+        "{}: {} {} {:?}",
+        module.name,
+        answer.status(),
+        answer.exit_code(),
+        answer.limits_hit()
+    );
+    let telling = |line: &&str| {
+        line.contains("Error") || ["FAIL", "ERROR"].iter().any(|w| line.starts_with(w))
+    };
     let mut lines: Vec<&str> = text.lines().filter(telling).collect();
     lines.truncate(20);
     lines.extend(text.lines().rev().take(3));
