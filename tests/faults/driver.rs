@@ -62,12 +62,27 @@ pub fn pass(time: Duration) {
     let _ = never.recv_timeout(time);
 }
 
+/// How many guests a service has, where that can be said.
+type Guests<'a> = &'a dyn Fn() -> Option<usize>;
+
 /// Injects a fault into a service under load, and checks everything. `inject` returns when the fault
 /// has ended.
 pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnce(&mut Random)) {
+    let guests = || Some(guests(service, engine).len());
+    trial_with(service, engine, &guests, fault, inject);
+}
+
+/// The same where guests are counted in some way of the caller's.
+pub fn trial_with(
+    service: &Service,
+    engine: Engine,
+    guests: Guests<'_>,
+    fault: Fault,
+    inject: impl FnOnce(&mut Random),
+) {
     let mut row = Row::begin(engine, fault.name);
     let mut random = Random::of(&format!("{engine} {}", fault.name));
-    let calm = Calm::of(service, engine);
+    let calm = Calm::of(service, guests);
     let before = Metrics::of(service);
     let logged = service.log().len();
     let name = format!("{engine}-{}", fault.name.replace(' ', "-"));
@@ -80,7 +95,7 @@ pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnc
     row.answers(&sent);
     check_answers(&sent, fault);
     assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
-    calm.again(service, engine);
+    calm.again(service, guests);
     if !fault.unlogged {
         check_lines(&sent, &service.log());
     }
@@ -152,15 +167,15 @@ struct Calm {
 }
 
 impl Calm {
-    fn of(service: &Service, engine: Engine) -> Self {
-        let descriptors = until("a service at rest", SETTLE, || at_rest(service, engine));
+    fn of(service: &Service, guests: Guests<'_>) -> Self {
+        let descriptors = until("a service at rest", SETTLE, || at_rest(service, guests));
         Self { descriptors }
     }
 
     /// Everything is back to where it was.
-    fn again(&self, service: &Service, engine: Engine) {
+    fn again(&self, service: &Service, guests: Guests<'_>) {
         until("all that the fault has left to be gone", SETTLE, || {
-            let descriptors = at_rest(service, engine)?;
+            let descriptors = at_rest(service, guests)?;
             (descriptors <= self.descriptors + FLEETING).then_some(())
         });
     }
@@ -168,11 +183,11 @@ impl Calm {
 
 /// The open descriptors beside those of containers that wait, when nothing runs and there is no
 /// guest but theirs.
-fn at_rest(service: &Service, engine: Engine) -> Option<f64> {
+fn at_rest(service: &Service, guests: Guests<'_>) -> Option<f64> {
     let now = Metrics::of(service);
     let idle = now.sample("oncebox_running") == 0.0 && now.sample("oncebox_queue_length") == 0.0;
     let waiting = now.sample("oncebox_pool_waiting");
-    let guests = guests(service, engine).len() as f64;
+    let guests = guests()? as f64;
     let open = now.sample("process_open_fds");
     (idle && waiting >= 3.0 && guests == waiting).then_some(open - 2.0 * waiting)
 }

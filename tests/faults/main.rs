@@ -19,12 +19,16 @@ mod support;
 
 mod busy;
 mod containers;
+mod daemon;
+mod daemons;
 mod driver;
 mod kills;
 mod load;
 mod machine;
+mod proxy;
 mod scarce;
 mod seed;
+mod sockets;
 mod table;
 mod task;
 

@@ -1,0 +1,59 @@
+//! The Docker daemon is restarted, killed and stopped.
+
+use std::cell::RefCell;
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use super::daemon::Daemon;
+use super::driver::{Fault, pass, trial_with};
+use super::support::{Engine, Service};
+use super::{seed, service};
+
+const LOST: &str = "oncebox_refusals_total";
+
+/// A service at a daemon that may die.
+fn at(daemon: &Daemon) -> Service {
+    service(Engine::Docker, &[("DOCKER_HOST", &daemon.host())])
+}
+
+fn trial(service: &Service, daemon: &RefCell<Daemon>, fault: Fault, inject: impl FnOnce(&mut Daemon)) {
+    let guests = || daemon.borrow().guests();
+    trial_with(service, Engine::Docker, &guests, fault, |_| inject(&mut daemon.borrow_mut()));
+}
+
+/// After its service has stopped, nothing of it is at the daemon.
+fn clean(daemon: &Daemon, service: Service) {
+    drop(service);
+    assert_eq!(daemon.containers(), [""; 0]);
+}
+
+#[test]
+fn docker_daemon_restarted_and_killed() {
+    let _turn = super::support::turn::alone();
+    let daemon = RefCell::new(Daemon::start());
+    let service = at(&daemon.borrow());
+    for (name, signal) in [("daemon restarted", Signal::TERM), ("daemon killed", Signal::KILL)] {
+        let fault = Fault::new(name, "no word of changed images", LOST);
+        trial(&service, &daemon, fault, |daemon| {
+            daemon.end(signal);
+            daemon.begin();
+        });
+    }
+    clean(&daemon.borrow(), service);
+}
+
+#[test]
+fn docker_daemon_stopped() {
+    let _turn = super::support::turn::alone();
+    let still = Duration::from_secs(if seed::full() { 30 } else { 7 });
+    let daemon = RefCell::new(Daemon::start());
+    let service = at(&daemon.borrow());
+    let fault = Fault::new("daemon stopped", "engine too slow", LOST);
+    trial(&service, &daemon, fault, |daemon| {
+        daemon.signal(Signal::STOP);
+        pass(still);
+        daemon.signal(Signal::CONT);
+    });
+    clean(&daemon.borrow(), service);
+}
