@@ -289,7 +289,8 @@ fn settings(folder: &Path) -> Vec<String> {
             // A counter stands among the settings.
             let lines = value.lines().filter(|line| !line.starts_with("oom_kill "));
             // Processors and memory nodes are as many as the machine has.
-            let machine = file.starts_with("cpuset.") && ours(&file).is_some_and(|own| own == value);
+            let machine =
+                file.starts_with("cpuset.") && ours(&file).is_some_and(|own| own == value);
             let value = lines.collect::<Vec<_>>().join(", ");
             Some(format!("  {file} = {}", if machine { "the machine's" } else { &value }))
         })

@@ -109,7 +109,10 @@ mod tests {
             let (said, asked) = looked_at_twice(answer).await;
             for said in said {
                 let said = said.unwrap();
-                assert!(said.contains("busybox") && said.ends_with("its /tmp is no folder"), "{said}");
+                assert!(
+                    said.contains("busybox") && said.ends_with("its /tmp is no folder"),
+                    "{said}"
+                );
             }
             assert_eq!(asked, 2);
         }

@@ -43,7 +43,12 @@ fn k02_files_give_no_rights(engine: Engine) {
         .file("bin/plain", 0o755, &program)
         .file("bin/setuid", 0o4755, &program)
         .file("bin/setgid", 0o2755, &program)
-        .pax_mode(&[("SCHILY.xattr.security.capability", CAPABILITY)], "bin/capable", 0o755, &program);
+        .pax_mode(
+            &[("SCHILY.xattr.security.capability", CAPABILITY)],
+            "bin/capable",
+            0o755,
+            &program,
+        );
     let layers = [busybox().packed(Packing::Plain), rights.packed(Packing::Plain)];
     let name = format!("oncebox-test/rights:{}", std::process::id());
     let _loaded = Loaded::new(engine, &[(name.clone(), Image::new(layers))]);

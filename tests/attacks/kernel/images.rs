@@ -47,7 +47,8 @@ impl Canary {
         let mut tree = BTreeMap::new();
         let mut folders = vec![self.0.path().to_owned()];
         while let Some(folder) = folders.pop() {
-            let mode = |path: &Path| fs::symlink_metadata(path).expect("it stays").permissions().mode();
+            let mode =
+                |path: &Path| fs::symlink_metadata(path).expect("it stays").permissions().mode();
             tree.insert(folder.clone(), (mode(&folder), None));
             for entry in fs::read_dir(&folder).expect("a folder").flatten() {
                 match entry.file_type().is_ok_and(|kind| kind.is_dir()) {

@@ -99,7 +99,8 @@ fn programs(stage: &Stage) -> BTreeMap<PathBuf, String> {
         }
         // The guest that every container starts.
         for volume in host::docker(&["volume", "ls", "--quiet", "--filter", "name=oncebox-guest"]) {
-            let place = host::docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]);
+            let place =
+                host::docker(&["volume", "inspect", "--format", "{{.Mountpoint}}", &volume]);
             files.push(Path::new(&place[0]).join("oncebox-guest"));
         }
     }

@@ -99,7 +99,9 @@ impl Drop for Loaded {
                 drop(removed.expect("it runs"));
             }),
             Engine::Docker => {
-                host::docker(&["image", "rm", "--force"].into_iter().chain(names).collect::<Vec<_>>());
+                host::docker(
+                    &["image", "rm", "--force"].into_iter().chain(names).collect::<Vec<_>>(),
+                );
             }
         }
     }

@@ -73,7 +73,11 @@ fn k26_allowed_calls_are_the_listed_ones(engine: Engine) {
     let lost = fewer.iter().filter(|number| fates[*number] != "ENOSYS");
     let lost = told(&mut lost.chain(&[]));
     assert!(lost.is_empty(), "on the list, and refused: {lost:#?}");
-    assert_eq!(missing(&fewer), fewer.into_iter().collect(), "refused, though this kernel has them");
+    assert_eq!(
+        missing(&fewer),
+        fewer.into_iter().collect(),
+        "refused, though this kernel has them"
+    );
 }
 
 on_both_engines! { together: k26_allowed_calls_are_the_listed_ones }
