@@ -298,6 +298,7 @@ fn image(error: ImageError) -> Problem {
 fn engine(error: EngineError) -> Problem {
     let ours = |code, detail: &str| Problem::new(code, detail).because(error.to_string());
     match &error {
+        EngineError::Unfit(unfit) => image(unfit.clone()),
         EngineError::Unavailable(_) => ours(
             Code::EngineUnavailable,
             "the engine that makes the containers does not answer; try again later",

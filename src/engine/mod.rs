@@ -113,6 +113,9 @@ pub enum EngineError {
     /// A file of the request does not fit into the container: the caller must change something.
     #[error("file refused: {path}: {reason}")]
     FileRefused { path: String, reason: String },
+    /// No container can be made of this image: the caller must name another.
+    #[error("{0}")]
+    Unfit(ImageError),
 }
 
 impl From<EngineError> for ImageError {

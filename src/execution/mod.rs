@@ -80,10 +80,19 @@ pub enum Failure {
     #[error(transparent)]
     Image(ImageError),
     #[error(transparent)]
-    Engine(#[from] EngineError),
+    Engine(EngineError),
     /// A mistake of ours; the text is for the log.
     #[error("internal: {0}")]
     Internal(String),
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        match error {
+            EngineError::Unfit(image) => Self::Image(image),
+            error => Self::Engine(error),
+        }
+    }
 }
 
 impl From<ImageError> for Failure {

@@ -12,6 +12,7 @@ mod creation;
 pub(crate) mod daemon;
 #[cfg(test)]
 mod fake;
+mod fitness;
 mod guest_volume;
 mod image;
 mod images;
@@ -39,6 +40,7 @@ use uuid::Uuid;
 
 use self::creation::{Created, Creator, Need, NotCreated};
 use self::daemon::Daemon;
+use self::fitness::Fitness;
 use self::guest_volume::{GuestVolume, Placed};
 use self::image::Facts;
 use self::images::DaemonImages;
@@ -94,6 +96,7 @@ pub struct DockerEngine {
     creator: Creator,
     remover: Arc<Remover>,
     guest: GuestVolume,
+    fitness: Fitness,
     images: Arc<DaemonImages>,
     next_uid: AtomicU32,
     instance: String,
@@ -155,6 +158,7 @@ impl DockerEngine {
             profile,
             remover,
             guest: GuestVolume::new(guest_binary::bytes()),
+            fitness: Fitness::default(),
             images,
             // Two services on one host should not begin at the same uid; the id's tail is random.
             next_uid: AtomicU32::new(id.as_u64_pair().1 as u32),
@@ -235,6 +239,7 @@ impl DockerEngine {
         let (found, channel) =
             tokio::try_join!(self.daemon.inspect(name), self.daemon.attach(name))?;
         read_back::check(&wanted, &found).map_err(EngineError::Make)?;
+        self.fitness.check(&self.daemon, name, &spec.image.reference, image).await?;
         self.daemon.start(name).await?;
         drop(turn);
         let expected = Expected { uid, gid: uid, groups: 0, cgroup_inside: true };

@@ -1,6 +1,6 @@
 //! The one archive form the daemon takes and gives files in: a tar of a single file.
 
-const BLOCK: usize = 512;
+pub(super) const BLOCK: usize = 512;
 
 /// A regular file in an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,11 @@ pub(super) fn unpack(archive: &[u8]) -> Option<Entry<'_>> {
             _ => return None,
         }
     }
+}
+
+/// Whether the first entry of an archive is a folder; `None` when not even that is there.
+pub(super) fn begins_with_folder(archive: &[u8]) -> Option<bool> {
+    archive.first_chunk::<BLOCK>().map(|header| header[156] == b'5')
 }
 
 /// A NUL- or space-terminated octal number.

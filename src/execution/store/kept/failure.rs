@@ -117,7 +117,7 @@ impl From<&Failure> for KeptFailure {
                 kind: match error {
                     EngineError::Unavailable(_) => "unavailable",
                     EngineError::Slow(_) => "slow",
-                    EngineError::Make(_) => "make",
+                    EngineError::Make(_) | EngineError::Unfit(_) => "make",
                     EngineError::Lost(_) => "lost",
                     EngineError::Protocol(_) | EngineError::FileRefused { .. } => "protocol",
                 }
