@@ -96,7 +96,8 @@ impl Belongings {
 
 /// Those in which a process is that the suite started, or that is in a container of its services.
 fn network_namespaces(held: &BTreeSet<String>) -> Vec<String> {
-    let in_containers = held.iter().filter_map(|thing| thing.strip_prefix("process ")?.split(' ').next());
+    let in_containers =
+        held.iter().filter_map(|thing| thing.strip_prefix("process ")?.split(' ').next());
     let mut pids = host::descendants(std::process::id());
     pids.extend(in_containers.filter_map(|pid| pid.parse::<u32>().ok()));
     let spaces = pids.into_iter().filter_map(|pid| host::proc_link(pid, "ns/net"));
@@ -128,9 +129,8 @@ fn taken_slots(service: &Service) -> Vec<String> {
     let metrics = service.get("/metrics").expect("an answer").body;
     let metrics = String::from_utf8(metrics).expect("text");
     let gauges = metrics.lines().filter_map(|line| line.split_once(' '));
-    let slots = gauges.filter(|(name, _)| {
-        ["oncebox_running", "oncebox_queue_length"].contains(name)
-    });
+    let slots =
+        gauges.filter(|(name, _)| ["oncebox_running", "oncebox_queue_length"].contains(name));
     let slots: Vec<_> = slots.collect();
     assert_eq!(slots.len(), 2, "{metrics}");
     let taken = slots.into_iter().filter(|(_, value)| *value != "0");
@@ -167,7 +167,8 @@ fn descriptors(service: &Service) -> usize {
     let port = format!(":{:04X}", service.address().port());
     let table = fs::read_to_string("/proc/net/tcp").expect("/proc/net/tcp");
     let fields = table.lines().skip(1).map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let kept = fields.filter(|fields| fields[1].ends_with(&port)).map(|fields| fields[9].to_owned());
+    let kept =
+        fields.filter(|fields| fields[1].ends_with(&port)).map(|fields| fields[9].to_owned());
     let kept: BTreeSet<String> = kept.map(|inode| format!("socket:[{inode}]")).collect();
     let open = fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("a living service");
     let open = open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());

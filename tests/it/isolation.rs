@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Engine, Shared, host, service::CANARY};
+use crate::support::{Engine, Shared, service::CANARY};
 
 /// Runs a Python script that must print nothing but what it should, and returns that.
 #[track_caller]

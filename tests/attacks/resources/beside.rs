@@ -84,7 +84,8 @@ fn r23_two_executions_share_no_quota(engine: Engine) {
     });
     assert_eq!(had, "inotify 16 all\npipes 64 all\nsignals 100 all\nwatches 1 all\n");
     // The first one has reached the end of what one uid gets.
-    let said: Vec<&str> = held.lines().map(|line| line.rsplit(' ').next().expect("a word")).collect();
+    let said: Vec<&str> =
+        held.lines().map(|line| line.rsplit(' ').next().expect("a word")).collect();
     assert_eq!(said[..3], ["EMFILE", "EPERM", "EAGAIN"], "{held}");
 }
 

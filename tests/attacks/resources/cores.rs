@@ -28,7 +28,8 @@ impl Handler {
         let folder = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
         let program = folder.path().join("handler");
         let notes = folder.path().join("crashed");
-        fs::write(&program, format!("#!/bin/sh\necho \"$1\" >>{}\n", notes.display())).expect("a file");
+        fs::write(&program, format!("#!/bin/sh\necho \"$1\" >>{}\n", notes.display()))
+            .expect("a file");
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("its owner");
         let before = fs::read_to_string(PATTERN).expect("a pattern");
         fs::write(PATTERN, format!("|{} %e", program.display())).expect("as root");
@@ -69,7 +70,8 @@ os.abort()
         let end = (ended(&answer), answer.exit_code(), answer.signal());
         assert_eq!(end, ("signaled", 134, Some("SIGABRT")), "{}", answer.0);
         let files = answer.0["files"].as_array().expect("a list");
-        let cores = files.iter().filter(|file| file["path"].as_str().expect("a path").contains("core"));
+        let cores =
+            files.iter().filter(|file| file["path"].as_str().expect("a path").contains("core"));
         assert_eq!(cores.count(), 0, "{}", answer.0);
     };
     let limits = [

@@ -48,7 +48,8 @@ sys.exit(1)
     let [errno, filled, free] = text.split_whitespace().collect::<Vec<_>>()[..] else {
         panic!("{}", answer.0)
     };
-    let (filled, free): (u64, u64) = (filled.parse().expect("a size"), free.parse().expect("a size"));
+    let (filled, free): (u64, u64) =
+        (filled.parse().expect("a size"), free.parse().expect("a size"));
     assert_eq!(errno, "ENOSPC");
     assert!(filled.abs_diff(free) <= PAGE, "{}", answer.0);
     // What is not free at the start is the script itself.

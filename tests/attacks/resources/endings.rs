@@ -75,9 +75,9 @@ os.kill(os.getpid(), {number})
 os.write(1, b'off')"
         )
     };
-    let requests = SIGNALS.iter().map(|(number, _)| {
-        json!({"script": script(*number), "language": "python", "timeout": 1})
-    });
+    let requests = SIGNALS
+        .iter()
+        .map(|(number, _)| json!({"script": script(*number), "language": "python", "timeout": 1}));
     let requests: Vec<Value> = requests.collect();
     let answers = stage.clean_after(|service| service.run_all(&requests));
     for ((number, does), (answer, _)) in SIGNALS.iter().zip(answers) {
@@ -95,9 +95,7 @@ os.write(1, b'off')"
 
 /// The shells' answers: 127 for what is not there, 126 for what is and can't be run.
 fn what_can_t_be_run(stage: &Stage) {
-    let file = |content: &str, executable: bool| {
-        json!([{"path": "data", "content": content, "executable": executable}])
-    };
+    let file = |content: &str, executable: bool| json!([{"path": "data", "content": content, "executable": executable}]);
     for (what, script, files, code) in [
         ("a missing interpreter", "#!/no/such/interpreter\n", json!([]), 127),
         ("a missing program", "#!/usr/bin/env no-such-program\n", json!([]), 127),
@@ -108,7 +106,12 @@ fn what_can_t_be_run(stage: &Stage) {
         ("garbage of a shell's", "exec ./data", file("\u{7f}ELF garbage\u{0}", true), 126),
     ] {
         let answer = stage.attack(&json!({"script": script, "files": files}));
-        assert_eq!((ended(&answer), answer.exit_code()), ("completed", code), "{what}: {}", answer.0);
+        assert_eq!(
+            (ended(&answer), answer.exit_code()),
+            ("completed", code),
+            "{what}: {}",
+            answer.0
+        );
         assert!(!answer.stderr().is_empty(), "nobody said why {what} did not run: {}", answer.0);
     }
 }

@@ -52,7 +52,8 @@ fn logs_of_the_daemon(engine: Engine) -> u64 {
     let root = host::docker(&["info", "--format", "{{.DockerRootDir}}"]).remove(0);
     let containers = std::fs::read_dir(Path::new(&root).join("containers")).expect("as root");
     let files = containers.flatten().filter_map(|folder| std::fs::read_dir(folder.path()).ok());
-    let logs = files.flatten().flatten().filter(|f| f.file_name().to_string_lossy().contains(".log"));
+    let logs =
+        files.flatten().flatten().filter(|f| f.file_name().to_string_lossy().contains(".log"));
     logs.filter_map(|log| Some(log.metadata().ok()?.len())).sum()
 }
 

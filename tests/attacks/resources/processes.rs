@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use crate::neighbour::beside;
-use crate::rows::ended;
+use crate::rows::{ended, most_pids};
 use crate::stage::{Stage, TIMEOUT};
 use crate::support::{Answer, Engine, host, until};
 
@@ -14,7 +14,7 @@ const PROCESSES: u64 = 64;
 
 #[track_caller]
 fn assert_capped(answer: &Answer) {
-    let most = answer.most_pids();
+    let most = most_pids(answer);
     assert!((PROCESSES / 2..=PROCESSES).contains(&most), "{}", answer.0);
     assert!(answer.limits_hit().contains(&"pids"), "{}", answer.0);
 }
@@ -22,10 +22,9 @@ fn assert_capped(answer: &Answer) {
 fn r01_a_fork_bomb_is_held_by_the_cap(engine: Engine) {
     let stage = Stage::get(engine);
     let bomb = json!({"script": "b() { b | b & }; b; sleep 30"});
-    let answer =
-        stage.clean_after(|service| beside(service, || service.run(&bomb)));
-    let over = ended(&answer) == "timeout"
-        || (ended(&answer) == "completed" && answer.exit_code() != 0);
+    let answer = stage.clean_after(|service| beside(service, || service.run(&bomb)));
+    let over =
+        ended(&answer) == "timeout" || (ended(&answer) == "completed" && answer.exit_code() != 0);
     assert!(over, "{}", answer.0);
     assert_capped(&answer);
 }

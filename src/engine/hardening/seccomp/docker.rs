@@ -29,12 +29,8 @@ const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
 const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
 
 fn conditional(call: &'static Allowed) -> impl Iterator<Item = Value> {
-    let allow = |pattern: &Pattern| {
-        json!({"names": [call.name], "action": "SCMP_ACT_ALLOW", "args": args(pattern)})
-    };
-    let feign = |pattern: &Pattern| {
-        json!({"names": [call.name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0, "args": args(pattern)})
-    };
+    let allow = |pattern: &Pattern| json!({"names": [call.name], "action": "SCMP_ACT_ALLOW", "args": args(pattern)});
+    let feign = |pattern: &Pattern| json!({"names": [call.name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0, "args": args(pattern)});
     call.patterns.iter().map(allow).chain(call.feigned.iter().map(feign))
 }
 
