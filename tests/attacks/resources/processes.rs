@@ -23,7 +23,11 @@ fn explode(service: &Service, bomb: &Value, mark: &str) -> (Answer, u64) {
     std::thread::scope(|scope| {
         let run = scope.spawn(|| service.run(bomb));
         let most = Group::of(host::await_argument(mark), "pids").last("pids.peak");
-        (run.join().expect("an answer"), most)
+        let answer = run.join().expect("an answer");
+        // A PID 1 that gets no time beside a bomb is killed with it, and tells nothing.
+        let told = !answer.0["usage"]["max_pids"].is_null();
+        assert_eq!(answer.limits_hit().contains(&"pids"), told, "{}", answer.0);
+        (answer, most)
     })
 }
 
