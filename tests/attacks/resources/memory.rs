@@ -26,7 +26,7 @@ while True: x.append(b'x' * (1 << 20))
     let (answer, peak) = stage.clean_after(|service| {
         std::thread::scope(|scope| {
             let run = scope.spawn(|| service.run(&request));
-            let group = Group::of(host::await_argument(&mark), "memory");
+            let group = Group::of(&mark, "memory");
             let peak = group.last("memory.max_usage_in_bytes");
             (run.join().expect("an answer"), peak)
         })
