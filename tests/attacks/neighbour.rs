@@ -40,8 +40,11 @@ pub fn beside<T>(service: &Service, attack: impl FnOnce() -> T) -> T {
             }
             seen
         });
-        let outcome = attack();
-        over.store(true, Ordering::SeqCst);
+        let outcome = {
+            // However the attack ends, or nobody would ever join the neighbour.
+            let _over = Over(&over);
+            attack()
+        };
         (outcome, neighbour.join().expect("every one of the neighbour's is right"))
     });
     let (executions, health) = (slowest(&seen.executions), slowest(&seen.health));
@@ -49,6 +52,15 @@ pub fn beside<T>(service: &Service, attack: impl FnOnce() -> T) -> T {
     assert!(executions <= most, "p99 {executions:?} beside the attack, {alone:?} alone");
     assert!(health <= HEALTH, "/health took {health:?}");
     outcome
+}
+
+/// Tells that it is over.
+pub struct Over<'a>(pub &'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
 }
 
 /// The 99th of a hundred.

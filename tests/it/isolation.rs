@@ -3,7 +3,7 @@
 
 use serde_json::json;
 
-use crate::support::{Engine, Shared, host};
+use crate::support::{Engine, Shared};
 
 /// Runs a Python script that must print nothing but what it should, and returns that.
 #[track_caller]

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::rows::ended;
-use crate::stage::{Stage, repeats};
+use crate::stage::{Stage, TIMEOUT, repeats};
 use crate::support::Engine;
 
 /// The largest that fits into a body of 1 MiB, where each line's end takes two bytes.

@@ -157,16 +157,6 @@ impl Answer {
         Duration::from_secs_f64(self.0["execution_time"].as_f64().expect("seconds"))
     }
 
-    /// The most processes and threads that there were at once.
-    pub fn most_pids(&self) -> u64 {
-        self.0["usage"]["max_pids"].as_u64().expect("a count, as this kernel keeps one")
-    }
-
-    /// The most memory that was used at once, in bytes.
-    pub fn most_memory(&self) -> u64 {
-        self.0["usage"]["max_memory_bytes"].as_u64().expect("a count")
-    }
-
     /// Seconds before the script was started.
     pub fn waited(&self) -> Duration {
         ["queued", "prepared"]
