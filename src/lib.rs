@@ -17,6 +17,8 @@
 //! | [`telemetry`] | logs, each event in one place, and every metric |
 //! | [`doctor`] | what this machine can do, and how to mend it |
 //!
+//! What must hold of whatever others send is in `properties`, for tests and fuzzers alone.
+//!
 //! The guest, PID 1 of every container, is the crate `oncebox-guest` beside this one. Only
 //! `startup` knows every room. Nothing in `engine` or `registry` names HTTP, and nothing in `api`
 //! names an engine's own interface.

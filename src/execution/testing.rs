@@ -1,5 +1,8 @@
 //! What the tests of this module share.
 
+#![allow(clippy::unwrap_used)]
+#![cfg_attr(fuzzing, allow(dead_code))]
+
 use std::time::Duration;
 
 use bytes::Bytes;

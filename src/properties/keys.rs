@@ -38,18 +38,21 @@ mod tests {
 
     #[test]
     fn holds() {
-        let field = prop_oneof![
-            "name = \"[a-c .]{0,3}\"",
-            "hash = \"sha256:[0-9a-f]{64}\"",
-            "scopes = \\[(\"(execute|images|admin|all)\",?){0,3}\\]",
+        let needed = (
+            "(name = \"[a-c .]{0,3}\")?",
+            "(hash = \"sha256:(0{64}|[0-9a-f]{64}|[1-2]{64})\")?",
+            "(scopes = \\[(\"(execute|images|admin)\",?){0,3}\\])?",
+        );
+        let more = prop_oneof![
             "rate = \"[0-9]{1,3}/(s|m|h|x)\"",
             "concurrency = (-?[0-9]{1,3}|\"[0-9]\"|1\\.5|true)",
             "max_(timeout|memory_limit|cpu_limit|pids_limit|tmp_size) = (\"[0-9]{1,3}[kmg]?\"|[0-9]{1,6})",
             "[a-z]{1,6} = (\"?obx_[A-Za-z0-9]{20}\"?|'\u{1b}')",
         ];
-        let key = prop::collection::btree_set(field, 0..7).prop_map(|fields| {
-            let fields: Vec<_> = fields.into_iter().collect();
-            format!("[[keys]]\n{}\n", fields.join("\n"))
+        let key = (needed, prop::collection::btree_set(more, 0..3)).prop_map(|(needed, more)| {
+            let (name, hash, scopes) = needed;
+            let more: Vec<_> = more.into_iter().collect();
+            format!("[[keys]]\n{name}\n{hash}\n{scopes}\n{}\n", more.join("\n"))
         });
         let files = prop::collection::vec(key, 0..4).prop_map(|keys| keys.concat().into_bytes());
         twin::run("keys", 1000, files, super::check);

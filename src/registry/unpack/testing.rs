@@ -1,6 +1,7 @@
 //! Archives of any bytes, rooms to unpack them in, and what is there afterwards.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
+#![cfg_attr(fuzzing, allow(dead_code))]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
