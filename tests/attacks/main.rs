@@ -28,5 +28,7 @@ mod support;
 mod clean;
 mod guard;
 mod neighbour;
+mod programs;
+mod rounds;
 mod rows;
 mod stage;
