@@ -32,6 +32,7 @@ mod guard;
 mod kernel;
 mod leaks;
 mod neighbour;
+mod programs;
 mod promises;
 mod resources;
 mod rounds;

@@ -152,10 +152,11 @@ impl Daemon {
         within("list", LOOK, self.docker.list_containers(Some(options))).await
     }
 
-    /// Makes a named volume, or finds the one there is.
-    pub(super) async fn volume(&self, name: &str) -> Result<(), DaemonError> {
+    /// Makes a named volume, or finds the one there is, and says where the daemon has it.
+    pub(super) async fn volume(&self, name: &str) -> Result<String, DaemonError> {
         let request = VolumeCreateRequest { name: Some(name.into()), ..Default::default() };
-        within("create volume", LOOK, self.docker.create_volume(request)).await.map(drop)
+        let volume = within("create volume", LOOK, self.docker.create_volume(request)).await?;
+        Ok(volume.mountpoint)
     }
 
     /// The volumes with this in their name that no container uses.

@@ -1,5 +1,5 @@
-//! Bringing the guest to the daemon: a read-only volume that is named after its content, so that a
-//! remote daemon works too and two versions never meet.
+//! Bringing the guest to the daemon, and with it the file of names: a read-only volume that is named
+//! after the guest, so that a remote daemon works too and two versions never meet.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -8,15 +8,14 @@ use tokio::sync::OnceCell;
 use super::creation::{Creator, Need};
 use super::daemon::{Daemon, DaemonError};
 use super::image::Facts;
-use super::request::{GUEST_DIR, GUEST_FILE, Profile};
+use super::request::{GUEST_DIR, GUEST_FILE, HOSTS_FILE, Profile};
 use super::tar::{self, Entry};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, hardening};
 
-const MODE: u32 = 0o755;
 const NAME_PREFIX: &str = "oncebox-guest-";
 /// How much of the guest's digest is in the name: characters.
 const NAME_DIGEST: usize = 16;
-/// What an archive may be larger than the guest in it: headers and padding.
+/// What an archive may be larger than the file in it: headers and padding.
 const HEADERS: usize = 64 * 1024;
 
 /// The guest's volume at one daemon.
@@ -26,11 +25,13 @@ pub(super) struct GuestVolume {
     proven: Mutex<Arc<OnceCell<Placed>>>,
 }
 
-/// What it took to have the right guest in the volume.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Placed {
-    Found,
-    Written,
+/// The volume as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Placed {
+    /// Not all of it was there.
+    pub(super) written: bool,
+    /// Where the daemon has the file of names.
+    pub(super) hosts: String,
 }
 
 impl GuestVolume {
@@ -69,7 +70,7 @@ impl GuestVolume {
             .is_some_and(|digest| digest.len() == NAME_DIGEST && digest.chars().all(hex))
     }
 
-    /// Makes sure that the volume holds the guest; looks only the first time. Any present image
+    /// Makes sure that the volume holds all it should; looks only the first time. Any present image
     /// serves to reach into it.
     ///
     /// # Errors
@@ -82,7 +83,7 @@ impl GuestVolume {
         image: &Facts,
     ) -> Result<Placed, EngineError> {
         let proven = Arc::clone(&self.proven.lock().unwrap_or_else(PoisonError::into_inner));
-        proven.get_or_try_init(|| self.place(daemon, creator, profile, image)).await.copied()
+        proven.get_or_try_init(|| self.place(daemon, creator, profile, image)).await.cloned()
     }
 
     /// The volume may have vanished: the next `ensure` looks again.
@@ -97,34 +98,41 @@ impl GuestVolume {
         profile: &Profile,
         image: &Facts,
     ) -> Result<Placed, EngineError> {
-        daemon.volume(&profile.guest_volume).await?;
+        let folder = daemon.volume(&profile.guest_volume).await?;
         let carrier = creator.create(profile.carrier(image), Need::Now).await?;
         let name = carrier.guard.name();
-        if self.is_there(daemon, name).await? {
-            return Ok(Placed::Found);
-        }
-        let archive = tar::pack(GUEST_FILE, Entry { mode: MODE, content: self.guest });
-        daemon.upload(name, GUEST_DIR, archive).await?;
-        if !self.is_there(daemon, name).await? {
-            let volume = &profile.guest_volume;
-            return Err(EngineError::Make(format!("volume {volume} does not keep the guest")));
-        }
-        tracing::debug!(volume = profile.guest_volume, bytes = self.guest.len(), "guest placed");
-        Ok(Placed::Written)
-    }
-
-    /// Whether the volume holds these very bytes, to be executed.
-    async fn is_there(&self, daemon: &Daemon, carrier: &str) -> Result<bool, DaemonError> {
-        let path = format!("{GUEST_DIR}/{GUEST_FILE}");
-        let max = self.guest.len() + HEADERS;
-        match daemon.download(carrier, &path, max).await {
-            Ok(archive) => {
-                let wanted = Entry { mode: MODE, content: self.guest };
-                Ok(tar::unpack(&archive) == Some(wanted))
+        let mut written = false;
+        for (file, wanted) in [
+            (GUEST_FILE, Entry { mode: 0o755, content: self.guest }),
+            (HOSTS_FILE, Entry { mode: 0o644, content: hardening::HOSTS.as_bytes() }),
+        ] {
+            if is_there(daemon, name, file, wanted).await? {
+                continue;
             }
-            Err(e) if e.status() == Some(404) => Ok(false),
-            Err(e) => Err(e),
+            daemon.upload(name, GUEST_DIR, tar::pack(file, wanted)).await?;
+            if !is_there(daemon, name, file, wanted).await? {
+                let volume = &profile.guest_volume;
+                return Err(EngineError::Make(format!("volume {volume} does not keep {file}")));
+            }
+            tracing::debug!(volume = profile.guest_volume, file, "placed");
+            written = true;
         }
+        Ok(Placed { written, hosts: format!("{folder}/{HOSTS_FILE}") })
+    }
+}
+
+/// Whether the volume holds a file of these very bytes and this mode.
+async fn is_there(
+    daemon: &Daemon,
+    carrier: &str,
+    file: &str,
+    wanted: Entry<'_>,
+) -> Result<bool, DaemonError> {
+    let path = format!("{GUEST_DIR}/{file}");
+    match daemon.download(carrier, &path, wanted.content.len() + HEADERS).await {
+        Ok(archive) => Ok(tar::unpack(&archive) == Some(wanted)),
+        Err(e) if e.status() == Some(404) => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

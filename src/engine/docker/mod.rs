@@ -202,22 +202,21 @@ impl DockerEngine {
         need: Need,
     ) -> Result<Container, EngineError> {
         let facts = self.images.facts(&spec.image).await?;
-        self.place_guest(&facts).await?;
-        let error = match self.assemble(spec, &facts, need).await {
+        let placed = self.place_guest(&facts).await?;
+        let error = match self.assemble(spec, &facts, &placed, need).await {
             Ok(container) => return Ok(container),
             Err(error) => error,
         };
         match &error {
             NotCreated::Daemon(e) if e.refuses("create") => self.images.doubt(&facts),
-            // The guest's volume may have vanished; the daemon then makes an empty one in its place
-            // without a word.
-            NotCreated::Daemon(e) if e.refuses("start") => {
-                self.guest.doubt();
-                if self.place_guest(&facts).await? == Placed::Written {
-                    return Ok(self.assemble(spec, &facts, need).await?);
-                }
-            }
-            _ => {}
+            NotCreated::Daemon(e) if e.refuses("start") => {}
+            _ => return Err(error.into()),
+        }
+        // The guest's volume may have vanished, and with it the file that is mounted from there.
+        self.guest.doubt();
+        let placed = self.place_guest(&facts).await?;
+        if placed.written {
+            return Ok(self.assemble(spec, &facts, &placed, need).await?);
         }
         Err(error.into())
     }
@@ -230,10 +229,11 @@ impl DockerEngine {
         &self,
         spec: &ContainerSpec,
         image: &Facts,
+        placed: &Placed,
         need: Need,
     ) -> Result<Container, NotCreated> {
         let uid = FIRST_UID + self.next_uid.fetch_add(1, Ordering::Relaxed) % UIDS;
-        let wanted = self.profile.container(spec, image, uid);
+        let wanted = self.profile.container(spec, image, uid, &placed.hosts);
         let Created { guard, turn } = self.creator.create(wanted.clone(), need).await?;
         let name = guard.name();
         let (found, channel) =
@@ -317,6 +317,7 @@ mod tests {
 
     /// A daemon that has the image `busybox` and makes containers that are not what was asked for.
     fn lying(method: &str, path: &str) -> Answer {
+        let hosts = path.contains("hosts");
         let path = path.split('?').next().unwrap_or_default();
         match (method, path.trim_start_matches("/v1.41")) {
             (_, "/_ping") => Answer::ok("OK"),
@@ -326,10 +327,16 @@ mod tests {
             (_, "/images/docker.io/library/busybox:latest/json") => Answer::ok(&fake::image()),
             ("POST", "/containers/create") => Answer::ok(r#"{"Id":"1d","Warnings":[]}"#),
             ("POST", "/volumes/create") => Answer::ok(&fake::volume()),
-            ("GET", path) if path.ends_with("/archive") => Answer::Bytes(tar::pack(
-                request::GUEST_FILE,
-                tar::Entry { mode: 0o755, content: guest_binary::bytes() },
-            )),
+            ("GET", path) if path.ends_with("/archive") => Answer::Bytes(match hosts {
+                true => tar::pack(
+                    request::HOSTS_FILE,
+                    tar::Entry { mode: 0o644, content: hardening::HOSTS.as_bytes() },
+                ),
+                false => tar::pack(
+                    request::GUEST_FILE,
+                    tar::Entry { mode: 0o755, content: guest_binary::bytes() },
+                ),
+            }),
             ("POST", path) if path.ends_with("/attach") => Answer::Upgrade,
             ("GET", path) if path.ends_with("/json") && path.starts_with("/containers/") => {
                 Answer::ok(r#"{"Id":"1d","Image":"sha256:other"}"#)

@@ -154,7 +154,9 @@ fn mounts(
     let points = serde_json::to_value(found.mounts.as_deref().unwrap_or_default())?;
     let found = points.as_array().into_iter().flatten().map(|point| {
         let writable = point["RW"] != json!(false);
-        line(&point["Type"], &point["Name"], &point["Destination"], writable)
+        // Only a volume has a name.
+        let source = if point["Type"] == json!("bind") { &point["Source"] } else { &point["Name"] };
+        line(&point["Type"], source, &point["Destination"], writable)
     });
     let sorted = |lines: Vec<Value>| {
         let mut lines = lines;
@@ -215,7 +217,7 @@ mod tests {
     use crate::engine::docker::request::tests::{facts, profile, spec};
 
     fn request() -> ContainerCreateBody {
-        profile().container(&spec(), &facts(), 20_001)
+        profile().container(&spec(), &facts(), 20_001, "/v/hosts")
     }
 
     /// What Docker 20.10 answers to [`request`].
@@ -243,6 +245,14 @@ mod tests {
             "HostConfig": host,
             "Mounts": [
                 { "Type": "tmpfs", "Source": "", "Destination": "/data", "RW": false },
+                {
+                    "Type": "bind",
+                    "Source": "/v/hosts",
+                    "Destination": "/etc/hosts",
+                    "Mode": "",
+                    "RW": false,
+                    "Propagation": "rprivate",
+                },
                 {
                     "Type": "volume",
                     "Name": "oncebox-guest-0123456789abcdef",
@@ -327,8 +337,10 @@ mod tests {
             ("/Mounts/0/RW", json!(true)),
             ("/Mounts/0/Type", json!("volume")),
             ("/Mounts/1/RW", json!(true)),
-            ("/Mounts/1/Name", json!("another")),
-            ("/Mounts/1/Type", json!("bind")),
+            ("/Mounts/1/Source", json!("/v/another")),
+            ("/Mounts/2/RW", json!(true)),
+            ("/Mounts/2/Name", json!("another")),
+            ("/Mounts/2/Type", json!("bind")),
         ];
         for (pointer, value) in doctored {
             let mut answer = answer();

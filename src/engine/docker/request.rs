@@ -16,8 +16,12 @@ use crate::engine::{ContainerSpec, hardening};
 pub(super) const GUEST_DIR: &str = "/.oncebox";
 /// The guest's file in it.
 pub(super) const GUEST_FILE: &str = "oncebox-guest";
+/// The file of names in it. Without a network the daemon makes none.
+pub(super) const HOSTS_FILE: &str = "hosts";
 /// Mount points of our own that an image may declare as a volume as well.
-pub(super) const OWN_MOUNTS: &[&str] = &["/tmp", "/dev/shm", GUEST_DIR];
+pub(super) const OWN_MOUNTS: &[&str] = &["/tmp", "/dev/shm", HOSTS, GUEST_DIR];
+/// Where programs look names up.
+const HOSTS: &str = "/etc/hosts";
 
 /// A service process; the containers it made carry its id.
 pub(super) const INSTANCE_LABEL: &str = "org.oncebox.instance";
@@ -48,12 +52,14 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// A container for one script; its guest and script run as `uid:uid`.
+    /// A container for one script; its guest and script run as `uid:uid`, and find names in `hosts`,
+    /// a file at the daemon.
     pub(super) fn container(
         &self,
         spec: &ContainerSpec,
         image: &Facts,
         uid: u32,
+        hosts: &str,
     ) -> ContainerCreateBody {
         let masked = hardening::MASKED_PATHS.iter().chain(MASKED_DEVICES);
         // How hot a processor gets tells what others do on it. Here `/sys` is the daemon's.
@@ -72,7 +78,9 @@ impl Profile {
             hardening::SHM_INODES
         );
         let limits = limits(spec);
+        let common = self.host(image, true);
         let host = HostConfig {
+            mounts: Some(common.mounts.into_iter().flatten().chain([names(hosts)]).collect()),
             memory: limits.memory,
             memory_swap: limits.memory_swap,
             memory_swappiness: self.swappiness.then_some(0),
@@ -91,7 +99,7 @@ impl Profile {
                 "no-new-privileges".into(),
                 format!("seccomp={}", self.seccomp),
             ]),
-            ..self.host(image, true)
+            ..common
         };
         ContainerCreateBody {
             user: Some(format!("{uid}:{uid}")),
@@ -198,6 +206,17 @@ fn cover(path: &str) -> Mount {
     }
 }
 
+/// The guest's volume has the file, and only newer daemons mount a single one of a volume's.
+fn names(hosts: &str) -> Mount {
+    Mount {
+        typ: Some(MountType::BIND),
+        source: Some(hosts.to_owned()),
+        target: Some(HOSTS.into()),
+        read_only: Some(true),
+        ..Default::default()
+    }
+}
+
 fn ulimit((name, value): &(&str, u64)) -> ResourcesUlimits {
     let value = number(*value);
     ResourcesUlimits { name: Some((*name).into()), soft: Some(value), hard: Some(value) }
@@ -268,6 +287,12 @@ pub(super) mod tests {
                 "Target": "/data",
                 "ReadOnly": true,
                 "TmpfsOptions": { "SizeBytes": 4096, "Mode": 365 }
+            },
+            {
+                "Type": "bind",
+                "Source": "/v/hosts",
+                "Target": "/etc/hosts",
+                "ReadOnly": true
             }
         ],
         "MaskedPaths": [
@@ -342,14 +367,15 @@ pub(super) mod tests {
 
     #[test]
     fn the_whole_request() {
-        let body = serde_json::to_value(profile().container(&spec(), &facts(), 20_001)).unwrap();
+        let body = serde_json::to_value(profile().container(&spec(), &facts(), 20_001, "/v/hosts"))
+            .unwrap();
         assert_eq!(body, serde_json::from_str::<serde_json::Value>(WANTED).unwrap());
     }
 
     #[test]
     fn swappiness_is_only_asked_for_where_it_exists() {
         let profile = Profile { swappiness: false, runtime: None, ..profile() };
-        let host = profile.container(&spec(), &facts(), 20_001).host_config.unwrap();
+        let host = profile.container(&spec(), &facts(), 20_001, "/v/hosts").host_config.unwrap();
         assert_eq!((host.memory_swappiness, host.runtime), (None, None));
     }
 

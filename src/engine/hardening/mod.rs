@@ -12,6 +12,9 @@ pub use verify::{Expected, verify};
 /// Host name inside every container.
 pub const HOSTNAME: &str = "oncebox";
 
+/// `/etc/hosts` inside every container: programs reach their own servers by these names.
+pub const HOSTS: &str = "127.0.0.1 localhost oncebox\n::1 localhost oncebox\n";
+
 /// Paths of `/proc` and `/sys` that are hidden: Docker's current list, and `key-users`, which
 /// counts other users' keys.
 pub const MASKED_PATHS: &[&str] = &[

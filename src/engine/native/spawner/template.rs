@@ -19,7 +19,7 @@ use rustix::mount::{
 use rustix::process::{chdir, pivot_root};
 
 use super::Privilege;
-use crate::engine::hardening::{DEVICES, HOSTNAME};
+use crate::engine::hardening::{DEVICES, HOSTNAME, HOSTS};
 
 /// Where the pieces are in the spawner's view.
 pub const TEMPLATE: &str = "/template";
@@ -183,13 +183,10 @@ fn base(base: &Path, privilege: Privilege) -> io::Result<()> {
     devices(&base.join("dev"), privilege)
 }
 
-/// The machine's name inside a container.
+/// The machine's names inside a container.
 fn names(etc: &Path) -> io::Result<()> {
     std::fs::write(etc.join("hostname"), format!("{HOSTNAME}\n"))?;
-    std::fs::write(
-        etc.join("hosts"),
-        format!("127.0.0.1 localhost {HOSTNAME}\n::1 localhost {HOSTNAME}\n"),
-    )
+    std::fs::write(etc.join("hosts"), HOSTS)
 }
 
 /// The machine's own nodes, for a spawner that may not make any.

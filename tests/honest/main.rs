@@ -1,4 +1,22 @@
-//! Honest programs: what they do anywhere else they do here.
+//! Honest programs: what they do anywhere else they do in an execution, too.
+//!
+//! The default run takes those of CPython's own test modules that matter most; with
+//! `ONCEBOX_HONEST=full` it takes all that there are, half an hour for each engine.
+
+// Test code may stop at the first surprise; the lints against that are for the service. What is
+// shared with the suite `it` has more than is used here.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    dead_code,
+    unused_imports
+)]
+
+#[path = "../it/support/mod.rs"]
+#[macro_use]
+mod support;
 
 mod cpython;
 mod runtimes;
@@ -9,12 +27,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use support::Engine;
+
+/// The base image with more of Debian's programs, and with CPython's own tests.
+const PROGRAMS: &str = "oncebox-test/programs:latest";
+
 /// Executions at once.
 const AT_A_TIME: usize = 4;
 
+/// The image that holds the programs: on native, this machine itself.
+fn image(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Native => engine.base_image(),
+        Engine::Docker => PROGRAMS,
+    }
+}
+
 /// A file or folder beside this one.
 fn place(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/honest").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/honest").join(name)
 }
 
 fn read(path: &Path) -> String {

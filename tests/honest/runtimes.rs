@@ -6,9 +6,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{each, files, read};
 use crate::support::registry::Authority;
 use crate::support::{Engine, Service};
+use crate::{each, files, read};
 
 fn python_is_whole(engine: Engine) {
     run_all(engine, "python", "py", |text| (text, vec![]));

@@ -7,11 +7,10 @@ use std::process::Stdio;
 
 use serde_json::{Value, json};
 
-use super::{each, files, read};
-use crate::image;
 use crate::support::images::{Image, Packing, busybox};
 use crate::support::service::oncebox;
 use crate::support::{BUSYBOX, Engine, Service};
+use crate::{each, files, image, read};
 
 fn dash_behaves(engine: Engine) {
     behaves(&Service::start(engine, &[]), &json!({"image": image(engine)}));

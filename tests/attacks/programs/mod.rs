@@ -1,0 +1,93 @@
+//! Attackers of other people's, as Debian has them.
+//!
+//! With `ONCEBOX_ATTACKS=full` they attack for longer, with all they have: ten minutes for each
+//! engine, and a minute for the door.
+
+mod door;
+mod stress_ng;
+mod trinity;
+
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::stage::Stage;
+use crate::support::{Answer, Engine, Service};
+
+/// For a neighbour's answer, on a machine that is under attack.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// The image that holds them: on native, this machine itself.
+fn image(engine: Engine) -> &'static str {
+    match engine {
+        Engine::Native => engine.base_image(),
+        Engine::Docker => "oncebox-test/programs:latest",
+    }
+}
+
+/// Lets a program attack from within an execution, of which only the end matters, and looks whether
+/// neighbours are served meanwhile and all is as it was before.
+#[track_caller]
+fn attack(stage: &Stage, command: &str) -> Answer {
+    let request = json!({
+        "script": format!("exec {command} 2>&1"), "image": image(stage.engine),
+        "pull_policy": "never", "timeout": 60, "memory_limit": "256m", "pids_limit": 256,
+        "tmp_size": "64m", "output_limit": "1m",
+    });
+    let answer =
+        stage.clean_after(|service| served_beside(service, || {}, || service.run(&request)));
+    assert_eq!(stage.service().get("/ready").expect("an answer").http, 200);
+    answer
+}
+
+/// Attacks while a neighbour, who comes from another address, has one script after the other run, and
+/// looks at the service after each.
+#[track_caller]
+fn served_beside<T>(
+    service: &Service,
+    mut look: impl FnMut() + Send,
+    attack: impl FnOnce() -> T,
+) -> T {
+    let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 2));
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let neighbour = scope.spawn(|| {
+            let mut served = 0;
+            while !over.load(Ordering::SeqCst) {
+                let began = Instant::now();
+                let answer = post(&json!({"script": "echo ok"})).expect("an answer").ran();
+                assert_eq!(
+                    (answer.text(), answer.exit_code()),
+                    ("ok\n".to_owned(), 0),
+                    "{}",
+                    answer.0
+                );
+                assert!(began.elapsed() < PATIENCE, "served after {:?}", began.elapsed());
+                served += 1;
+                look();
+            }
+            served
+        });
+        let outcome = attack();
+        over.store(true, Ordering::SeqCst);
+        assert!(neighbour.join().expect("the neighbour is served") > 0, "none was served");
+        outcome
+    })
+}
+
+/// What a program prints that attacks from outside.
+fn outside(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).output();
+    let output = output.unwrap_or_else(|e| panic!("{program}: {e}; tests/run installs it"));
+    let printed = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&printed).into_owned()
+}
+
+/// Past the test runner's capture, for the record.
+fn record(what: &str) {
+    writeln!(std::io::stderr(), "{what}").expect("stderr");
+}
