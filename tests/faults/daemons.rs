@@ -10,7 +10,8 @@ use super::driver::{Fault, pass, trial_with};
 use super::support::{Engine, Service};
 use super::{seed, service};
 
-const LOST: &str = "oncebox_refusals_total";
+const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
+const SLOW: &str = "oncebox_refusals_total{code=\"engine_timeout\"}";
 
 /// A service at a daemon that may die.
 fn at(daemon: &Daemon) -> Service {
@@ -34,7 +35,7 @@ fn docker_daemon_restarted_and_killed() {
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
     for (name, signal) in [("daemon restarted", Signal::TERM), ("daemon killed", Signal::KILL)] {
-        let fault = Fault::new(name, "no word of changed images", LOST);
+        let fault = Fault::new(name, "onnection refused", LOST);
         trial(&service, &daemon, fault, |daemon| {
             daemon.end(signal);
             daemon.begin();
@@ -49,7 +50,7 @@ fn docker_daemon_stopped() {
     let still = Duration::from_secs(if seed::full() { 30 } else { 7 });
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
-    let fault = Fault::new("daemon stopped", "engine too slow", LOST);
+    let fault = Fault::new("daemon stopped", "engine too slow", SLOW);
     trial(&service, &daemon, fault, |daemon| {
         daemon.signal(Signal::STOP);
         pass(still);

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use super::driver::{Fault, READY, check_answers, pass, ready};
 use super::load::Load;
-use super::seed::Random;
+use super::seed::{Random, left_out};
 use super::service;
 use super::support::metrics::Metrics;
 use super::support::{Engine, Service, host, until};
@@ -78,6 +78,9 @@ fn taken_over(service: &Service, number: usize, id: &str) {
 
 /// Connected and sent, and nobody has looked at it yet.
 fn before_accept(engine: Engine) {
+    if left_out(engine, "phase", 0, 5) {
+        return;
+    }
     killed(engine, "killed before it accepts", "3", |service, _| {
         host::signal(service.pid(), Signal::STOP);
         let mut late = TcpStream::connect(service.address()).expect("a backlog");
@@ -87,16 +90,25 @@ fn before_accept(engine: Engine) {
 
 /// Of those under load some wait, some run and some end at any moment.
 fn while_they_run(engine: Engine) {
+    if left_out(engine, "phase", 1, 5) {
+        return;
+    }
     killed(engine, "killed while they run", "3", |_, _| {});
 }
 
 /// Nothing waits ahead, so that containers are made all the time.
 fn while_they_are_prepared(engine: Engine) {
+    if left_out(engine, "phase", 2, 5) {
+        return;
+    }
     killed(engine, "killed while they are prepared", "0", |_, random| pass(random.millis(0, 300)));
 }
 
 /// A client has the head of its answer, and not all of its body.
 fn while_it_answers(engine: Engine) {
+    if left_out(engine, "phase", 3, 5) {
+        return;
+    }
     let mut rest = None;
     killed(engine, "killed while it answers", "3", |service, _| {
         let body = json!({"script": "head -c 9000000 /dev/zero", "output_limit": "9m"}).to_string();
@@ -120,6 +132,9 @@ fn while_it_answers(engine: Engine) {
 }
 
 fn while_it_drains(engine: Engine) {
+    if left_out(engine, "phase", 4, 5) {
+        return;
+    }
     killed(engine, "killed while it drains", "3", |service, random| {
         service.terminate();
         until("it to drain", Duration::from_secs(5), || {
