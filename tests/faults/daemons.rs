@@ -7,10 +7,13 @@ use rustix::process::Signal;
 
 use super::daemon::Daemon;
 use super::driver::{Fault, pass, trial_with};
+use super::scarce::Filler;
+use super::support::disk::Disk;
 use super::support::{Engine, Service};
 use super::{seed, service};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
+const NOT_MADE: &str = "oncebox_pool_make_failures_total";
 const SLOW: &str = "oncebox_refusals_total{code=\"engine_timeout\"}";
 
 /// A service at a daemon that may die.
@@ -57,4 +60,21 @@ fn docker_daemon_stopped() {
         daemon.signal(Signal::CONT);
     });
     clean(&daemon.borrow(), service);
+}
+
+/// The disk under the daemon's images and containers is full: what is there goes on.
+#[test]
+fn docker_disk_of_images_full() {
+    let _turn = super::support::turn::alone();
+    let disk = Disk::of("300m");
+    let daemon = RefCell::new(Daemon::start_on(&disk));
+    let service = at(&daemon.borrow());
+    let fault = Fault::new("disk of images full", "no space left on device", NOT_MADE);
+    trial(&service, &daemon, fault, |_| {
+        let filler = Filler::of(&disk, 300 << 20);
+        pass(Duration::from_secs(3));
+        drop(filler);
+    });
+    clean(&daemon.borrow(), service);
+    drop(daemon);
 }

@@ -93,6 +93,7 @@ pub fn trial_with(
     row.ready(ready(service));
     let sent = load.stop();
     row.answers(&sent);
+    told(&service.log()[logged..]);
     check_answers(&sent, fault);
     assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
     calm.again(service, guests);
@@ -101,6 +102,12 @@ pub fn trial_with(
     }
     check_signs(service, fault, &before, logged);
     row.passed();
+}
+
+/// What the service said that is more than usual, for whoever looks at the output of a test.
+fn told(log: &str) {
+    let loud = log.lines().filter(|line| !line.contains("\"INFO\""));
+    loud.for_each(|line| eprintln!("{line}"));
 }
 
 /// Waits until the service says that it is ready, and an execution is right; how long that took.

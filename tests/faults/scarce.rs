@@ -103,12 +103,12 @@ fn processes(engine: Engine) {
 }
 
 /// A disk with no room left, until this is dropped.
-struct Filler(PathBuf);
+pub struct Filler(PathBuf);
 
 impl Filler {
-    fn of(disk: &Disk) -> Self {
+    pub fn of(disk: &Disk, size: usize) -> Self {
         let filler = disk.folder().join("filler");
-        let filled = fs::write(&filler, vec![1; 64 << 20]);
+        let filled = fs::write(&filler, vec![1; size]);
         assert!(filled.is_err(), "the disk takes more than it has");
         Self(filler)
     }
@@ -120,6 +120,8 @@ impl Drop for Filler {
     }
 }
 
+/// More than the disks here have.
+const DISK: usize = 24 << 20;
 const NO_SPACE: &str = "oncebox_refusals_total{code=\"no_space\"}";
 
 /// Whoever needs another image is told that there is no room; all others do not notice.
@@ -140,7 +142,7 @@ fn images(engine: Engine) {
         })
     };
     trial(&service, engine, fault.harmless(), |_| {
-        let filler = Filler::of(&disk);
+        let filler = Filler::of(&disk, DISK);
         assert_eq!(asked().refused().code(), "no_space");
         drop(filler);
         // A failure is remembered for a moment.
@@ -175,7 +177,7 @@ fn results(engine: Engine) {
     };
     trial(&service, engine, fault.harmless(), |_| {
         let mut accepted: Vec<_> = (0..3).map(|_| create()).collect();
-        let filler = Filler::of(&disk);
+        let filler = Filler::of(&disk, DISK);
         let (http, problem) = create();
         assert_eq!((http, problem["code"].as_str()), (507, Some("no_space")), "{problem}");
         ends(&document, &accepted);
