@@ -167,7 +167,9 @@ fn a_script_below_its_limit_was_starved_by_others() {
         RunEnd { exit, stopped, wall, stdout_total, stderr_total, usage, files: Vec::new() }
     };
     assert!(end(Some(1), Some(4)).was_starved(64));
-    for (refused, most) in [(Some(1), Some(64)), (Some(0), Some(4)), (Some(1), None), (None, Some(4))] {
+    for (refused, most) in
+        [(Some(1), Some(64)), (Some(0), Some(4)), (Some(1), None), (None, Some(4))]
+    {
         assert!(!end(refused, most).was_starved(64), "{refused:?} {most:?}");
     }
 }

@@ -19,7 +19,8 @@ pub(crate) fn pair() -> (Channel, Guest) {
 /// A container whose guest has reported ready, its guest, and a token that is cancelled when the
 /// container has been killed.
 pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, CancellationToken) {
-    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false, mute: false }).await
+    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false, mute: false })
+        .await
 }
 
 /// The same, held like this.

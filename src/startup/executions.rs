@@ -61,7 +61,9 @@ pub(super) async fn open(
 ) -> Result<Arc<Executions>, String> {
     if store.was_cut_short() {
         executor.metrics().fault(Fault::CutShort);
-        warn!("the last life of this service did not end in order; what it had accepted is looked after");
+        warn!(
+            "the last life of this service did not end in order; what it had accepted is looked after"
+        );
     }
     let options = settings.executions.background.clone();
     Executions::open(executor, store, Box::new(Reports), options).await

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 use tokio::time::sleep;
 use tracing::warn;
 
-use crate::telemetry::metrics::{Fault, Metrics};
 use crate::telemetry;
+use crate::telemetry::metrics::{Fault, Metrics};
 
 const BEAT: Duration = Duration::from_millis(500);
 /// What is no more than this is a busy machine.

@@ -50,7 +50,10 @@ fn groups(pid: u32) -> Vec<PathBuf> {
         let path = PathBuf::from(format!("/sys/fs/cgroup/{name}{path}"));
         (path.parent() != Some("/sys/fs/cgroup".as_ref()) && path.is_dir()).then_some(path)
     };
-    all.lines().filter(|line| line.contains("/docker/") || line.contains("/oncebox-")).filter_map(folder).collect()
+    all.lines()
+        .filter(|line| line.contains("/docker/") || line.contains("/oncebox-"))
+        .filter_map(folder)
+        .collect()
 }
 
 /// Sits where `place` says until some time after the containers have ended.
@@ -66,7 +69,11 @@ fn squat(service: &Service, engine: Engine, place: impl Fn(u32) -> Option<Squatt
 
 fn control_group(engine: Engine) {
     let service = service(engine, &[]);
-    let fault = Fault::new("control group busy", "not gone yet", "oncebox_faults_total{fault=\"not_gone\"}");
+    let fault = Fault::new(
+        "control group busy",
+        "not gone yet",
+        "oncebox_faults_total{fault=\"not_gone\"}",
+    );
     trial(&service, engine, fault.harmless(), |_| squat(&service, engine, Squatter::beside));
 }
 
@@ -74,7 +81,8 @@ fn control_group(engine: Engine) {
 /// for that: there is nothing to tell.
 fn file_system(engine: Engine) {
     let service = service(engine, &[]);
-    let fault = Fault::new("file system busy", "", "oncebox_executions_total").harmless().unlogged();
+    let fault =
+        Fault::new("file system busy", "", "oncebox_executions_total").harmless().unlogged();
     trial(&service, engine, fault, |_| {
         squat(&service, engine, |guest| Squatter::in_folder(&format!("/proc/{guest}/root/tmp")));
     });

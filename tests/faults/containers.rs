@@ -2,8 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::driver::{Fault, pass, trial};
-use super::support::metrics::Metrics;
+use super::driver::{Fault, counted, pass, trial};
 use super::support::processes::{guests, spawner_of};
 use super::support::{Engine, Service, host};
 use super::{seed::Random, service};
@@ -37,9 +36,8 @@ fn hit(
     (running, metric): (bool, &str),
     how: impl Fn(u32),
 ) {
-    let counted = || Metrics::of(service).sum(metric);
-    let (before, mut times) = (counted(), 0);
-    while times < TIMES || counted() == before {
+    let (before, mut times) = (counted(service, metric), 0);
+    while times < TIMES || counted(service, metric) == before {
         let there = with_script(service, engine, running);
         if !there.is_empty() {
             how(*random.one_of(&there));
@@ -97,11 +95,7 @@ fn docker_removed() {
 #[test]
 fn native_spawner_killed() {
     let _turn = crate::support::turn::alone();
-    let fault = Fault::new(
-        "spawner killed",
-        "the spawner died and was started again",
-        DIED,
-    );
+    let fault = Fault::new("spawner killed", "the spawner died and was started again", DIED);
     let service = service(Engine::Native, &[]);
     trial(&service, Engine::Native, fault, |random| {
         for _ in 0..2 {

@@ -21,7 +21,12 @@ fn at(daemon: &Daemon) -> Service {
     service(Engine::Docker, &[("DOCKER_HOST", &daemon.host())])
 }
 
-fn trial(service: &Service, daemon: &RefCell<Daemon>, fault: Fault, inject: impl FnOnce(&mut Daemon)) {
+fn trial(
+    service: &Service,
+    daemon: &RefCell<Daemon>,
+    fault: Fault,
+    inject: impl FnOnce(&mut Daemon),
+) {
     let guests = || daemon.borrow().guests();
     trial_with(service, Engine::Docker, &guests, fault, |_| inject(&mut daemon.borrow_mut()));
 }

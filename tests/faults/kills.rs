@@ -8,18 +8,22 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::driver::{Fault, READY, check_answers, pass, ready};
+use super::driver::{Fault, READY, check_answers, counted, pass, ready};
 use super::load::Load;
 use super::seed::{Random, left_out};
 use super::service;
-use super::support::metrics::Metrics;
 use super::support::{Engine, Service, host, until};
 use super::table::Row;
 
 const CUT_SHORT: &str = "oncebox_faults_total{fault=\"cut_short\"}";
 
 /// Kills a service that `bring` has brought to a phase, and starts the next one on the same store.
-fn killed(engine: Engine, phase: &'static str, pool: &str, bring: impl FnOnce(&Service, &mut Random)) {
+fn killed(
+    engine: Engine,
+    phase: &'static str,
+    pool: &str,
+    bring: impl FnOnce(&Service, &mut Random),
+) {
     let fault = Fault::new(phase, "did not end in order", CUT_SHORT);
     let kept = TempDir::with_prefix("oncebox-it-").expect("a folder");
     let store = kept.path().join("executions.redb");
@@ -47,7 +51,7 @@ fn killed(engine: Engine, phase: &'static str, pool: &str, bring: impl FnOnce(&S
         taken_over(&next, number, id);
     }
     assert!(next.log().contains(fault.log), "{}", next.last_words());
-    assert_eq!(Metrics::of(&next).sum(fault.metric), 1.0);
+    assert_eq!(counted(&next, fault.metric), 1.0);
     drop(next);
     residue.gone();
     row.passed();
@@ -152,7 +156,8 @@ fn one_of_two(engine: Engine) {
     let living = service(engine, &[]);
     let mut dying = Some(service(engine, &settings));
     // Of the living one there is nothing to tell; the crash is the next start's to tell.
-    let fault = Fault::new("one of two killed", "", "oncebox_executions_total").harmless().unlogged();
+    let fault =
+        Fault::new("one of two killed", "", "oncebox_executions_total").harmless().unlogged();
     super::driver::trial(&living, engine, fault, |random| {
         let one = dying.as_ref().expect("it lives");
         let posts: Vec<_> = (0..3).map(|_| one.poster()).collect();
@@ -169,7 +174,7 @@ fn one_of_two(engine: Engine) {
             });
             let next = service(engine, &settings);
             assert!(next.log().contains("did not end in order"), "{}", next.last_words());
-            assert_eq!(Metrics::of(&next).sum(CUT_SHORT), 1.0);
+            assert_eq!(counted(&next, CUT_SHORT), 1.0);
             drop((next, residue));
         });
     });

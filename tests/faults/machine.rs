@@ -12,9 +12,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::driver::{Fault, pass, trial};
+use super::seed::left_out;
 use super::support::service::oncebox;
 use super::support::{Engine, host};
-use super::seed::left_out;
 use super::{service, service_of};
 
 const STILL: Duration = Duration::from_secs(3);

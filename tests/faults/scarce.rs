@@ -9,13 +9,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::driver::{Fault, READY, pass, trial};
+use super::seed::left_out;
 use super::support::disk::Disk;
 use super::support::images::{Image, busybox, noise};
 use super::support::layers::Archive;
 use super::support::registry::Registry;
 use super::support::service::{client, oncebox};
 use super::support::{Engine, until};
-use super::seed::left_out;
 use super::{service, service_of};
 
 /// The service under a shell that prepares something for it first, under its own pid.
@@ -34,17 +34,13 @@ fn descriptors(engine: Engine) {
     }
     // Each container may have 1024 by itself, so the service can't have fewer.
     const MOST: usize = 1100;
-    let fault = Fault::new(
-        "descriptors exhausted",
-        "open files",
-        "oncebox_pool_make_failures_total",
-    );
+    let fault =
+        Fault::new("descriptors exhausted", "open files", "oncebox_pool_make_failures_total");
     let few = after(&format!("ulimit -n {MOST}"), engine);
     let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
     trial(&service, engine, fault, |random| {
-        let open: Vec<_> = (0..MOST + 200)
-            .filter_map(|_| TcpStream::connect(service.address()).ok())
-            .collect();
+        let open: Vec<_> =
+            (0..MOST + 200).filter_map(|_| TcpStream::connect(service.address()).ok()).collect();
         pass(random.millis(1500, 2500));
         drop(open);
     });
@@ -89,9 +85,15 @@ fn processes(engine: Engine) {
     let group = Processes::new();
     let prepare = format!("echo 0 >{}/cgroup.procs", group.0.display());
     let fault = match engine {
-        Engine::Native => Fault::new("processes exhausted", "could not be made", "oncebox_pool_make_failures_total"),
+        Engine::Native => Fault::new(
+            "processes exhausted",
+            "could not be made",
+            "oncebox_pool_make_failures_total",
+        ),
         // Containers are the daemon's.
-        Engine::Docker => Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless(),
+        Engine::Docker => {
+            Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless()
+        }
     };
     let service = service_of(after(&prepare, engine), engine, &[]);
     trial(&service, engine, fault, |random| {

@@ -35,7 +35,11 @@ const ALL: [&[Spoiled]; 4] = [
     // At once, within the guest's first frame, and among a script's output.
     &[
         spoiled(("attach reset at once", "could not be made", NOT_MADE), "/attach?", Act::Reset(0)),
-        spoiled(("attach cut in its head", "could not be made", NOT_MADE), "/attach?", Act::Cut(100)),
+        spoiled(
+            ("attach cut in its head", "could not be made", NOT_MADE),
+            "/attach?",
+            Act::Cut(100),
+        ),
     ],
     &[
         spoiled(("attach reset midway", "container lost", LOST), "/attach?", Act::Reset(2000)),
@@ -79,7 +83,10 @@ fn docker_socket_spoiled() {
             let (before, every) = (proxy.spoiled(), 1 + random.below(3));
             let count = std::sync::atomic::AtomicU64::new(0);
             proxy.plan(move |first| {
-                let turn = count.fetch_add(u64::from(first.contains(part)), std::sync::atomic::Ordering::SeqCst);
+                let turn = count.fetch_add(
+                    u64::from(first.contains(part)),
+                    std::sync::atomic::Ordering::SeqCst,
+                );
                 if first.contains(part) && turn.is_multiple_of(every) { act } else { Act::Pass }
             });
             until("requests to be spoiled", Duration::from_secs(20), || {

@@ -87,7 +87,8 @@ impl Task {
         for line in 0..*lines {
             writeln!(text, "{id} {line}").expect("into memory");
         }
-        let hash = Sha256::digest(id).iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
+        let hash =
+            Sha256::digest(id).iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
         text + &format!("{hash}  -\n")
     }
 
@@ -98,7 +99,9 @@ impl Task {
         let post = post.header("x-request-id", &self.id).json(&self.request());
         let (got, ran) = match self.followed {
             true => follow(self, post.header("accept", "text/event-stream").send()),
-            false => (post.send().and_then(reply).map_or_else(gone, |reply| self.judge(reply)), None),
+            false => {
+                (post.send().and_then(reply).map_or_else(gone, |reply| self.judge(reply)), None)
+            }
         };
         Sent { id: self.id.clone(), began, took: began.elapsed(), ran, got }
     }

@@ -19,8 +19,7 @@ use crate::support::{Engine, Service, host, until};
 
 /// What takes ten minutes of waiting or something that breaks; the pool's own tests and those of
 /// faults move these.
-const SELDOM: [&str; 3] =
-    ["oncebox_faults", "oncebox_pool_expired", "oncebox_pool_make_failures"];
+const SELDOM: [&str; 3] = ["oncebox_faults", "oncebox_pool_expired", "oncebox_pool_make_failures"];
 
 /// A metric that nothing moves is a promise that nothing keeps.
 fn every_metric_is_moved_by_a_real_run(engine: Engine) {

@@ -10,8 +10,8 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::first_minute::refused_start;
-use crate::support::metrics::Metrics;
 use crate::pool::filled;
+use crate::support::metrics::Metrics;
 use crate::support::service::{client, oncebox};
 use crate::support::{Engine, Service, host, turn, until};
 

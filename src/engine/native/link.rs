@@ -221,7 +221,10 @@ impl Link {
             if !living.late && living.given_up.is_some_and(|at| at.elapsed() > LATE) {
                 living.late = true;
                 self.metrics.fault(Fault::NotGone);
-                tracing::warn!(id, "a container that has ended is not gone yet: something holds it");
+                tracing::warn!(
+                    id,
+                    "a container that has ended is not gone yet: something holds it"
+                );
             }
         }
     }

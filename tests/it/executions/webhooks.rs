@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use sha2::Sha256;
 
 use super::{Asking, Kept, SOON};
-use crate::support::metrics::Metrics;
 use crate::support::http::{Request, Response, Server};
+use crate::support::metrics::Metrics;
 use crate::support::{Engine, Service, until};
 
 const SECRET: [u8; 32] = [7; 32];

@@ -9,11 +9,11 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::{Here, docker_config, verdict};
-use crate::support::metrics::Metrics;
 use crate::support::Engine;
 use crate::support::faults::{Act, Faults};
 use crate::support::http::{Request, Response, Server};
 use crate::support::images::{Archive, Image};
+use crate::support::metrics::Metrics;
 use crate::support::registry::{Door, Registry};
 use crate::support::tokens::{Client, TokenServer};
 

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Here, files, verdict};
-use crate::support::metrics::Metrics;
 use crate::support::faults::{Act, Faults};
 use crate::support::http::Response;
 use crate::support::images::{Archive, Image, busybox, noise};
+use crate::support::metrics::Metrics;
 use crate::support::registry::Registry;
 use crate::support::{Engine, Problem, until};
 

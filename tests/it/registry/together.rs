@@ -6,10 +6,10 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 
 use super::{Here, Images, files, verdict};
-use crate::support::metrics::Metrics;
 use crate::support::disk::Disk;
 use crate::support::faults::{Act, Faults, Gate};
 use crate::support::images::{Archive, Image, busybox, noise};
+use crate::support::metrics::Metrics;
 use crate::support::registry::Registry;
 use crate::support::residue::Residue;
 use crate::support::{Engine, Reply, host, until};
