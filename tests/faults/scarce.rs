@@ -34,8 +34,11 @@ fn descriptors(engine: Engine) {
     }
     // Each container may have 1024 by itself, so the service can't have fewer.
     const MOST: usize = 1100;
-    let fault =
-        Fault::new("descriptors exhausted", "open files", "oncebox_pool_make_failures_total");
+    let fault = Fault::new(
+        "descriptors exhausted",
+        "can open no more files",
+        "oncebox_faults_total{fault=\"no_descriptors\"}",
+    );
     let few = after(&format!("ulimit -n {MOST}"), engine);
     let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
     trial(&service, engine, fault, |random| {
@@ -71,9 +74,7 @@ impl Processes {
 
 impl Drop for Processes {
     fn drop(&mut self) {
-        let _ = until("its processes to be gone", Duration::from_secs(5), || {
-            fs::remove_dir(&self.0).ok()
-        });
+        until("its processes to be gone", Duration::from_secs(5), || fs::remove_dir(&self.0).ok());
     }
 }
 

@@ -152,7 +152,10 @@ fn labels_come_from_closed_lists(engine: Engine) {
         ("code", &codes),
         ("kind", &["started", "waiting"]),
         ("from", &["here", "registry"]),
-        ("fault", &["stood_still", "clock_set", "log_lost", "not_gone", "cut_short"]),
+        (
+            "fault",
+            &["stood_still", "clock_set", "no_descriptors", "log_lost", "not_gone", "cut_short"],
+        ),
         (
             "result",
             &["pulled", "given_up", "not_found", "unavailable", "timeout", "delivered", "failed"],
