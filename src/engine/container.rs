@@ -31,6 +31,10 @@ const START: Duration = Duration::from_secs(10);
 const STOP_GRACE: Duration = Duration::from_millis(300);
 /// How many reports that had arrived by then are still looked at.
 const LAST_WORDS: usize = 64;
+/// For whatever carries the guest's words to say that it works, when none have come.
+const CARRIER: Duration = Duration::from_millis(400);
+/// For words that it had kept until then.
+const KEPT_WORDS: Duration = Duration::from_millis(50);
 /// For the result files to come back once the script has ended.
 const COLLECT: Duration = Duration::from_secs(10);
 /// For an engine to say how a container ended that nobody had stopped.
@@ -46,6 +50,12 @@ pub trait Hold: Send {
     /// Applies the limits of `spec` to a container that waits for its job, and reads them back.
     /// The size of `/tmp` stays as it is.
     fn limit<'a>(&'a mut self, spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>>;
+
+    /// Asks whatever stands between the guest and us, and carries its words, whether it works; `None`
+    /// where nothing does. Where it does not, silence says nothing of the guest.
+    fn carrier(&mut self) -> Option<BoxFuture<'_, Result<(), EngineError>>> {
+        None
+    }
 
     /// The guest has said its last word and ends by itself, and the container with it. Gives
     /// everything back, at no cost to the answer that is on its way.
@@ -99,6 +109,17 @@ pub struct RunEnd {
     pub stderr_total: Option<u64>,
     pub usage: Usage,
     pub files: Vec<ResultFile>,
+}
+
+impl RunEnd {
+    /// The kernel refused a process to a script that had fewer than it may have: it was the machine
+    /// that had none left, or the group that the service itself is in.
+    #[must_use]
+    pub fn was_starved(&self, pids: u32) -> bool {
+        let Usage { pids_refused, max_pids, .. } = self.usage;
+        pids_refused.is_some_and(|refused| refused > 0)
+            && max_pids.is_some_and(|most| most < u64::from(pids))
+    }
 }
 
 /// A file that matched one of the output patterns.
@@ -329,7 +350,8 @@ impl Container {
             let due = tokio::select! {
                 biased;
                 () = tokio::time::sleep_until(until) => match stop {
-                    Some(_) => return self.last_words(stop, sink),
+                    Some(Stop::Deadline) => return self.silence(sink).await,
+                    Some(Stop::Cancelled) => return self.last_words(stop, sink),
                     None if !*started => {
                         return Err(EngineError::Slow("the guest did not start the script".into()));
                     }
@@ -359,6 +381,27 @@ impl Container {
                 let _ = timeout_at(until, self.channel.order(&Order::Stop)).await;
             }
         }
+    }
+
+    /// The guest is silent when the time it had to stop is over. Where its words may have been kept
+    /// from us, that is no verdict on its script.
+    async fn silence(&mut self, sink: &mut dyn Sink) -> Result<Pumped, EngineError> {
+        let stop = Some(Stop::Deadline);
+        let heard = self.last_words(stop, sink)?;
+        if let (Pumped::Silent(_), Some(carrier)) = (&heard, self.hold.carrier()) {
+            timeout(CARRIER, carrier).await.map_err(|_| {
+                EngineError::Slow("nothing was heard of the guest at its script's deadline".into())
+            })??;
+            let until = Instant::now() + KEPT_WORDS;
+            while let Ok(report) = timeout_at(until, self.channel.next()).await {
+                match take(report, sink)? {
+                    Heard::Started | Heard::Output => {}
+                    Heard::Ended(ended) => return Ok(Pumped::Ended(ended, stop)),
+                    Heard::Nothing => break,
+                }
+            }
+        }
+        Ok(heard)
     }
 
     /// What the guest has said in time counts, even if we were too slow to listen.

@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 
-use super::super::testing::{Guest, Held, container, pair};
+use super::super::testing::{Guest, Held, container, container_of, pair};
 use super::*;
 use crate::execution::output::Output;
 
@@ -124,6 +124,54 @@ async fn a_silent_guest_is_killed_after_the_grace() {
     assert_eq!((end.usage, end.stdout_total), (usage, None));
     assert!(began.elapsed() >= SHORT + STOP_GRACE);
     drop(guest);
+}
+
+/// Words that come late because what carries them was stuck count as if they had come in time, and
+/// where it stays stuck, nothing is said of the script.
+#[tokio::test]
+async fn a_silence_that_is_not_the_guest_s_is_no_verdict() {
+    for (mute, speaks) in [(true, false), (false, true)] {
+        let gone = CancellationToken::new();
+        let held = Held { gone, usage: None, limits_stay: false, mute };
+        let (container, mut guest, _) = container_of(held).await;
+        let (job, mut output) = (job(SHORT), Output::new(100, &()));
+        let never = CancellationToken::new();
+        let play = async {
+            guest.take_job().await;
+            guest.told_to_stop().await;
+            tokio::time::sleep(STOP_GRACE + KEPT_WORDS / 2).await;
+            if speaks {
+                guest.say(&ended(Exit::Code(3), false)).await;
+                guest.say(&Report::Done).await;
+            }
+            guest
+        };
+        let began = Instant::now();
+        let (end, _guest) = tokio::join!(container.run(&job, &never, &mut output), play);
+        match end {
+            Ok(end) => assert_eq!((end.exit, end.stopped), (Exit::Code(3), None)),
+            Err(RunError { error, started }) => {
+                assert!(mute && started && matches!(error, EngineError::Slow(_)), "{error}");
+            }
+        }
+        assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    }
+}
+
+#[test]
+fn a_script_below_its_limit_was_starved_by_others() {
+    let end = |refused, most| {
+        let usage = Usage { pids_refused: refused, max_pids: most, ..Usage::default() };
+        let (stdout_total, stderr_total) = (None, None);
+        let (exit, stopped, wall) = (Exit::Code(2), None, SHORT);
+        RunEnd { exit, stopped, wall, stdout_total, stderr_total, usage, files: Vec::new() }
+    };
+    assert!(end(Some(1), Some(4)).was_starved(64));
+    for (refused, most) in
+        [(Some(1), Some(64)), (Some(0), Some(4)), (Some(1), None), (None, Some(4))]
+    {
+        assert!(!end(refused, most).was_starved(64), "{refused:?} {most:?}");
+    }
 }
 
 #[tokio::test]
@@ -296,7 +344,7 @@ async fn a_container_that_is_not_as_asked_is_killed(
         guest.say(&report).await;
     }
     drop(guest);
-    let hold = Box::new(Held { gone: gone.clone(), usage: None, limits_stay: false });
+    let hold = Box::new(Held { gone: gone.clone(), usage: None, limits_stay: false, mute: false });
     let refused = Container::ready(channel, hold, |_| Err("uid is 0".into())).await;
     let error = refused.err().unwrap().to_string();
     assert!(error.contains(reason), "{error}");

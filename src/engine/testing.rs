@@ -19,7 +19,8 @@ pub(crate) fn pair() -> (Channel, Guest) {
 /// A container whose guest has reported ready, its guest, and a token that is cancelled when the
 /// container has been killed.
 pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, CancellationToken) {
-    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false }).await
+    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false, mute: false })
+        .await
 }
 
 /// The same, held like this.
@@ -39,6 +40,8 @@ pub(crate) struct Held {
     pub(crate) usage: Option<Usage>,
     /// It can't be given other limits.
     pub(crate) limits_stay: bool,
+    /// What would carry the guest's words is stuck.
+    pub(crate) mute: bool,
 }
 
 impl Drop for Held {
@@ -51,6 +54,12 @@ impl Hold for Held {
     fn limit<'a>(&'a mut self, _spec: &'a ContainerSpec) -> BoxFuture<'a, Result<(), EngineError>> {
         let stay = self.limits_stay;
         async move { if stay { Err(EngineError::Make("busy".into())) } else { Ok(()) } }.boxed()
+    }
+
+    fn carrier(&mut self) -> Option<BoxFuture<'_, Result<(), EngineError>>> {
+        let mute = self.mute;
+        let answer = async move { if mute { std::future::pending().await } else { Ok(()) } };
+        Some(answer.boxed())
     }
 
     fn finished(self: Box<Self>) {}

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
+use tokio::time::timeout_at;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
 
@@ -43,6 +44,8 @@ use output::Output;
 use request::Execution;
 use runtime::{Catalogue, Runtime};
 
+/// For a container, with all that has to be tried for it: an engine that takes longer does not work.
+const CONTAINER: Duration = Duration::from_secs(30);
 /// In how many containers a job is tried at the most, as long as nothing of its script was heard.
 const TRIES: u32 = 3;
 
@@ -336,18 +339,28 @@ impl Executor {
         mut output: Output<'a>,
         cancel: &CancellationToken,
     ) -> Result<Result<Ran<'a>, EngineError>, Failure> {
+        let until = Instant::now() + CONTAINER;
         let mut tries = 0;
         loop {
             tries += 1;
-            let taken = match tries {
-                1 => unless(cancel, self.pool.take(need)).await,
-                _ => unless(cancel, self.pool.fresh(need)).await,
+            let taking = async {
+                match tries {
+                    1 => self.pool.take(need).await,
+                    _ => self.pool.fresh(need).await,
+                }
             };
-            let Taken { container, prestarted, refill: _refill } = taken??;
+            let taken = unless(cancel, timeout_at(until.into(), taking)).await?;
+            let slow = |_| EngineError::Slow("there was no container in time".into());
+            let Taken { container, prestarted, refill: _refill } = taken.map_err(slow)??;
             job.head.prestarted = prestarted;
             let prepared = Instant::now();
             let running = self.metrics.run();
             match container.run(&job, cancel, &mut output).await {
+                Ok(end) if end.was_starved(need.spec.pids) => {
+                    running.failed();
+                    let why = "there was no process left for a script that was within its limit";
+                    return Err(EngineError::Unavailable(why.into()).into());
+                }
                 Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
                 Err(RunError { error, started }) => {
                     running.failed();

@@ -1,6 +1,7 @@
-//! Whether time goes on as it should. A process that is stopped and a clock that is set harm nobody
-//! here, and explain a lot to whoever reads the log.
+//! Whether all is well around the service. A process that is stopped, a clock that is set and a table
+//! of open files that is full end nothing here, and explain a lot to whoever reads the log.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time::sleep;
@@ -16,8 +17,18 @@ const MUCH: f64 = 1.0;
 /// Looks for as long as it is polled.
 pub(super) async fn watch(metrics: &Metrics) {
     let (mut at, mut clock, mut lost) = (Instant::now(), SystemTime::now(), telemetry::lost());
+    let mut exhausted = false;
     loop {
         sleep(BEAT).await;
+        // One more of what is open already needs nothing but a descriptor.
+        let none_left = std::io::stderr().as_fd().try_clone_to_owned().is_err();
+        if none_left && !exhausted {
+            metrics.fault(Fault::NoDescriptors);
+            warn!(
+                "the service can open no more files: raise its limit (ulimit -Hn), or lower MAX_CONNECTIONS"
+            );
+        }
+        exhausted = none_left;
         let passed = at.elapsed().as_secs_f64();
         let shown = seconds(clock, SystemTime::now());
         (at, clock) = (Instant::now(), SystemTime::now());

@@ -2,8 +2,7 @@
 
 use rustix::process::Signal;
 
-use super::driver::{Fault, pass, trial};
-use super::support::metrics::Metrics;
+use super::driver::{Fault, counted, pass, trial};
 use super::support::processes::{guests, spawner_of};
 use super::support::{Engine, Service, host};
 use super::{seed::Random, service};
@@ -37,9 +36,8 @@ fn hit(
     (running, metric): (bool, &str),
     how: impl Fn(u32),
 ) {
-    let counted = || Metrics::of(service).sum(metric);
-    let (before, mut times) = (counted(), 0);
-    while times < TIMES || counted() == before {
+    let (before, mut times) = (counted(service, metric), 0);
+    while times < TIMES || counted(service, metric) == before {
         let there = with_script(service, engine, running);
         if !there.is_empty() {
             how(*random.one_of(&there));

@@ -1,7 +1,7 @@
 //! A Docker daemon of the test's own, which may die: no other one is ever touched.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use rustix::mount::{UnmountFlags, unmount};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use super::support::disk::Disk;
 use super::support::{BUSYBOX, host, until};
 
 const START: Duration = Duration::from_secs(60);
@@ -17,17 +18,23 @@ const START: Duration = Duration::from_secs(60);
 pub struct Daemon {
     process: Option<Child>,
     folder: TempDir,
+    data: PathBuf,
 }
 
 impl Daemon {
     pub fn start() -> Self {
-        // Where residue is looked for, this name is the suite's.
-        let folder = tempfile::Builder::new().prefix("oncebox-tests.").tempdir_in("/var/tmp");
-        Self::start_in(folder.expect("a folder"))
+        let folder = folder();
+        let data = folder.path().join("data");
+        Self::start_in(folder, data)
     }
 
-    fn start_in(folder: TempDir) -> Self {
-        let mut daemon = Self { process: None, folder };
+    /// One that keeps all it has on this disk.
+    pub fn start_on(disk: &Disk) -> Self {
+        Self::start_in(folder(), disk.folder().join("data"))
+    }
+
+    fn start_in(folder: TempDir, data: PathBuf) -> Self {
+        let mut daemon = Self { process: None, folder, data };
         daemon.begin();
         daemon.load(BUSYBOX);
         daemon
@@ -58,7 +65,7 @@ impl Daemon {
         let log = fs::File::options().create(true).append(true).open(self.path("log"));
         let log = log.expect("a log");
         let mut command = Command::new("dockerd");
-        command.args(["--host", &self.host(), "--data-root", &self.path("data")]);
+        command.args(["--host", &self.host(), "--data-root", self.data.to_str().expect("text")]);
         command.args(["--exec-root", &self.path("exec"), "--pidfile", &self.path("pid")]);
         // No bridge and no firewall rules: no container of ours has a network.
         command.args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
@@ -127,10 +134,16 @@ impl Drop for Daemon {
             let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
             let _ = rustix::process::kill_process(pid.expect("a pid"), Signal::KILL);
         }
-        for mount in mounts(self.folder.path()) {
+        for mount in mounts(self.folder.path()).into_iter().chain(mounts(&self.data)) {
             let _ = unmount(mount, UnmountFlags::DETACH);
         }
     }
+}
+
+/// Where residue is looked for, this name is the suite's.
+fn folder() -> TempDir {
+    let made = tempfile::Builder::new().prefix("oncebox-tests.").tempdir_in("/var/tmp");
+    made.expect("a folder")
 }
 
 /// Mounts beneath a folder, the deepest first.

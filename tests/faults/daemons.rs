@@ -7,17 +7,26 @@ use rustix::process::Signal;
 
 use super::daemon::Daemon;
 use super::driver::{Fault, pass, trial_with};
+use super::scarce::Filler;
+use super::support::disk::Disk;
 use super::support::{Engine, Service};
 use super::{seed, service};
 
-const LOST: &str = "oncebox_refusals_total";
+const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
+const NOT_MADE: &str = "oncebox_pool_make_failures_total";
+const SLOW: &str = "oncebox_refusals_total{code=\"engine_timeout\"}";
 
 /// A service at a daemon that may die.
 fn at(daemon: &Daemon) -> Service {
     service(Engine::Docker, &[("DOCKER_HOST", &daemon.host())])
 }
 
-fn trial(service: &Service, daemon: &RefCell<Daemon>, fault: Fault, inject: impl FnOnce(&mut Daemon)) {
+fn trial(
+    service: &Service,
+    daemon: &RefCell<Daemon>,
+    fault: Fault,
+    inject: impl FnOnce(&mut Daemon),
+) {
     let guests = || daemon.borrow().guests();
     trial_with(service, Engine::Docker, &guests, fault, |_| inject(&mut daemon.borrow_mut()));
 }
@@ -34,7 +43,7 @@ fn docker_daemon_restarted_and_killed() {
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
     for (name, signal) in [("daemon restarted", Signal::TERM), ("daemon killed", Signal::KILL)] {
-        let fault = Fault::new(name, "no word of changed images", LOST);
+        let fault = Fault::new(name, "onnection refused", LOST);
         trial(&service, &daemon, fault, |daemon| {
             daemon.end(signal);
             daemon.begin();
@@ -49,11 +58,28 @@ fn docker_daemon_stopped() {
     let still = Duration::from_secs(if seed::full() { 30 } else { 7 });
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
-    let fault = Fault::new("daemon stopped", "engine too slow", LOST);
+    let fault = Fault::new("daemon stopped", "engine too slow", SLOW);
     trial(&service, &daemon, fault, |daemon| {
         daemon.signal(Signal::STOP);
         pass(still);
         daemon.signal(Signal::CONT);
     });
     clean(&daemon.borrow(), service);
+}
+
+/// The disk under the daemon's images and containers is full: what is there goes on.
+#[test]
+fn docker_disk_of_images_full() {
+    let _turn = super::support::turn::alone();
+    let disk = Disk::of("300m");
+    let daemon = RefCell::new(Daemon::start_on(&disk));
+    let service = at(&daemon.borrow());
+    let fault = Fault::new("disk of images full", "no space left on device", NOT_MADE);
+    trial(&service, &daemon, fault, |_| {
+        let filler = Filler::of(&disk, 300 << 20);
+        pass(Duration::from_secs(3));
+        drop(filler);
+    });
+    clean(&daemon.borrow(), service);
+    drop(daemon);
 }

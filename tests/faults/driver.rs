@@ -83,7 +83,7 @@ pub fn trial_with(
     let mut row = Row::begin(engine, fault.name);
     let mut random = Random::of(&format!("{engine} {}", fault.name));
     let calm = Calm::of(service, guests);
-    let before = Metrics::of(service);
+    let before = counted(service, fault.metric);
     let logged = service.log().len();
     let name = format!("{engine}-{}", fault.name.replace(' ', "-"));
     let load = Load::start(&name, service.address(), &mut random, fault.still);
@@ -93,14 +93,21 @@ pub fn trial_with(
     row.ready(ready(service));
     let sent = load.stop();
     row.answers(&sent);
+    told(&service.log()[logged..]);
     check_answers(&sent, fault);
     assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
     calm.again(service, guests);
     if !fault.unlogged {
         check_lines(&sent, &service.log());
     }
-    check_signs(service, fault, &before, logged);
+    check_signs(service, fault, before, logged);
     row.passed();
+}
+
+/// What the service said that is more than usual, for whoever looks at the output of a test.
+fn told(log: &str) {
+    let loud = log.lines().filter(|line| !line.contains("\"INFO\""));
+    loud.for_each(|line| eprintln!("{line}"));
 }
 
 /// Waits until the service says that it is ready, and an execution is right; how long that took.
@@ -153,12 +160,17 @@ pub fn check_lines(sent: &[Sent], log: &str) {
 }
 
 /// The fault was told and counted.
-fn check_signs(service: &Service, fault: Fault, before: &Metrics, logged: usize) {
+fn check_signs(service: &Service, fault: Fault, before: f64, logged: usize) {
     let log = service.log();
     let said = fault.unlogged || log[logged..].lines().any(|line| line.contains(fault.log));
     assert!(said, "no line says {:?}:\n{}", fault.log, service.last_words());
-    let moved = Metrics::of(service).sum(fault.metric) > before.sum(fault.metric);
-    assert!(moved, "{} did not move", fault.metric);
+    assert!(counted(service, fault.metric) > before, "{} did not move", fault.metric);
+}
+
+/// All samples whose names begin like this.
+pub fn counted(service: &Service, name: &str) -> f64 {
+    let samples = Metrics::of(service).samples;
+    samples.iter().filter(|(sample, _)| sample.starts_with(name)).map(|(_, value)| value).sum()
 }
 
 /// What a service holds while nobody asks for anything.

@@ -3,6 +3,8 @@
 use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::support::Engine;
+
 /// `ONCEBOX_FAULT_SEED`, as a row of the table has printed it, plays the same schedule again.
 pub static SEED: LazyLock<u64> = LazyLock::new(|| match std::env::var("ONCEBOX_FAULT_SEED") {
     Ok(seed) => seed.parse().expect("ONCEBOX_FAULT_SEED is a number"),
@@ -15,6 +17,12 @@ pub static SEED: LazyLock<u64> = LazyLock::new(|| match std::env::var("ONCEBOX_F
 /// `ONCEBOX_FAULTS=full` has what the issue says of a stopped daemon take as long as it says.
 pub fn full() -> bool {
     std::env::var("ONCEBOX_FAULTS").is_ok_and(|how| how == "full")
+}
+
+/// What fills minutes is left out unless all is asked for: on Docker, faults of which another one
+/// of the same kind is chosen this time, or that are not the engine's at all.
+pub fn left_out(engine: Engine, kind: &str, at: u64, of: u64) -> bool {
+    engine == Engine::Docker && !full() && Random::of(kind).below(of) != at
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).

@@ -17,8 +17,9 @@ use crate::support::processes::guests;
 use crate::support::service::{client, free_address};
 use crate::support::{Engine, Service, host, until};
 
-/// What takes ten minutes of waiting or an engine that fails; the pool's own tests move these.
-const SELDOM: [&str; 2] = ["oncebox_pool_expired", "oncebox_pool_make_failures"];
+/// What takes ten minutes of waiting or something that breaks; the pool's own tests and those of
+/// faults move these.
+const SELDOM: [&str; 3] = ["oncebox_faults", "oncebox_pool_expired", "oncebox_pool_make_failures"];
 
 /// A metric that nothing moves is a promise that nothing keeps.
 fn every_metric_is_moved_by_a_real_run(engine: Engine) {
@@ -151,6 +152,10 @@ fn labels_come_from_closed_lists(engine: Engine) {
         ("code", &codes),
         ("kind", &["started", "waiting"]),
         ("from", &["here", "registry"]),
+        (
+            "fault",
+            &["stood_still", "clock_set", "no_descriptors", "log_lost", "not_gone", "cut_short"],
+        ),
         (
             "result",
             &["pulled", "given_up", "not_found", "unavailable", "timeout", "delivered", "failed"],

@@ -135,6 +135,11 @@ impl Hold for Guard {
         .boxed()
     }
 
+    /// Its words come through the daemon.
+    fn carrier(&mut self) -> Option<BoxFuture<'_, Result<(), EngineError>>> {
+        Some(async { Ok(self.remover.daemon.ping().await?) }.boxed())
+    }
+
     /// Dropping it removes the container in the background.
     fn finished(self: Box<Self>) {}
 

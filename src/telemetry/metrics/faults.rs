@@ -14,6 +14,8 @@ pub enum Fault {
     StoodStill,
     /// The clock of the day was set.
     ClockSet,
+    /// The process could not open one file more.
+    NoDescriptors,
     /// A line of the log could not be written.
     LogLost,
     /// A container was still there two seconds after its end, or could not be removed at the first try.
@@ -23,13 +25,20 @@ pub enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 5] =
-        [Self::StoodStill, Self::ClockSet, Self::LogLost, Self::NotGone, Self::CutShort];
+    const ALL: [Self; 6] = [
+        Self::StoodStill,
+        Self::ClockSet,
+        Self::NoDescriptors,
+        Self::LogLost,
+        Self::NotGone,
+        Self::CutShort,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::StoodStill => "stood_still",
             Self::ClockSet => "clock_set",
+            Self::NoDescriptors => "no_descriptors",
             Self::LogLost => "log_lost",
             Self::NotGone => "not_gone",
             Self::CutShort => "cut_short",

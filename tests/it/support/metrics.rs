@@ -31,12 +31,6 @@ impl Metrics {
         self.samples.get(name).copied().unwrap_or_default()
     }
 
-    /// All samples whose names begin like this.
-    pub fn sum(&self, name: &str) -> f64 {
-        let own = self.samples.iter().filter(|(sample, _)| sample.starts_with(name));
-        own.map(|(_, value)| value).sum()
-    }
-
     /// One of its samples is not 0.
     pub fn moved(&self, name: &str) -> bool {
         let own = |sample: &str| {
