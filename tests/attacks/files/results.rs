@@ -128,7 +128,8 @@ with open('small', 'wb') as file:
     assert!(small.len() == 1 << 20 && small.bytes().all(|byte| byte == 0));
 }
 
-/// Whatever a script has left running changes nothing while its files are read.
+/// Whatever a script has left running changes nothing while its files are read, in a few rounds or, with
+/// `ONCEBOX_ATTACKS=full`, in hundreds.
 fn f09_nothing_changes_while_it_is_read(engine: Engine) {
     // Each writer is a daemon that nobody waits for; it has begun when the script ends.
     let growing = "

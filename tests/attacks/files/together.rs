@@ -13,29 +13,23 @@ fn f12_contents_never_mix(engine: Engine) {
         "cat data/in.txt; cp data/in.txt data/out.txt; echo $RUN >>data/out.txt; cat data/out.txt";
     // A hundred connections are more than one attack's growth; what is clean shows at the end.
     let service = stage.service();
+    let returned = |path: &str, content: &str| json!({"path": path, "size": content.len(), "content": content, "executable": false});
     std::thread::scope(|scope| {
         for run in 0..RUNS {
             let poster = service.poster();
             scope.spawn(move || {
-                    let content = format!("{run} ").repeat(1000);
-                    let answer = poster(&json!({
-                        "script": script, "env": {"RUN": run.to_string()}, "timeout": 30,
-                        "files": [{"path": "data/in.txt", "content": content}],
-                        "outputs": ["data/*.txt"],
-                    }));
-                    let answer = answer.expect("an answer").ran();
-                    let made = format!("{content}{run}\n");
-                    assert_eq!(answer.text(), format!("{content}{made}"), "run {run}");
-                    let size = |text: &str| text.len();
-                    assert_eq!(
-                        answer.0["files"],
-                        json!([
-                            {"path": "data/in.txt", "size": size(&content), "content": content, "executable": false},
-                            {"path": "data/out.txt", "size": size(&made), "content": made, "executable": false},
-                        ]),
-                        "run {run}"
-                    );
-                });
+                let content = format!("{run} ").repeat(1000);
+                let answer = poster(&json!({
+                    "script": script, "env": {"RUN": run.to_string()}, "timeout": 30,
+                    "files": [{"path": "data/in.txt", "content": content}],
+                    "outputs": ["data/*.txt"],
+                }));
+                let answer = answer.expect("an answer").ran();
+                let made = format!("{content}{run}\n");
+                assert_eq!(answer.text(), format!("{content}{made}"), "run {run}");
+                let files = [returned("data/in.txt", &content), returned("data/out.txt", &made)];
+                assert_eq!(answer.0["files"], json!(files), "run {run}");
+            });
         }
     });
 }

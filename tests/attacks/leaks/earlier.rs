@@ -123,7 +123,8 @@ fn found(service: &Service, script: &str) -> BTreeSet<String> {
 }
 
 /// With containers that wait ahead, because what is made before a script arrives could be what
-/// another one has used. What is clean shows when the service ends.
+/// another one has used. What is clean shows when the service ends. Forty pairs, and a thousand with
+/// `ONCEBOX_ATTACKS=full`.
 fn i11_nothing_is_found_of_an_earlier_run(engine: Engine) {
     const PAIRS_AT_ONCE: usize = 2;
     let stage = Stage::with(engine, &[("POOL_SIZE", "4")]);
