@@ -412,6 +412,10 @@ mod tests {
         assert_eq!((missing.status().as_u16(), missing.code), (404, Code::ImageNotFound));
         let wrong = Failure::Image(ImageError::unsupported(&reference, "it is for windows"));
         assert_eq!(Problem::from(wrong).status().as_u16(), 422);
+        let unfit =
+            EngineError::Unfit(ImageError::unsupported(&reference, "its /tmp is no folder"));
+        let unfit = Problem::from(Failure::from(unfit));
+        assert_eq!((unfit.status().as_u16(), unfit.code), (422, Code::ImageUnsupported));
         let file = EngineError::FileRefused { path: "a/b".into(), reason: "no space".into() };
         let file = Problem::from(Failure::Engine(file));
         assert_eq!((file.status().as_u16(), file.code), (422, Code::FilesRefused));

@@ -110,7 +110,8 @@ static IOCTL: [Pattern; 34] = {
     patterns
 };
 static IOCTL_BITS: [[Argument; 1]; 34] = {
-    const INJECTS: u64 = libc::TIOCSTI as u64;
+    // TIOCSTI, whose type in `libc` is not the same everywhere.
+    const INJECTS: u64 = 0x5412;
     let mut bits = [[masked(1, 0, 0)]; 34];
     // All but 2 and 12, those of ordinary requests first.
     let last = [(14, 0), (12, 4), (12, 8), (15, 3), (15, 13), (14, 14)];
