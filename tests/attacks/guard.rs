@@ -1,7 +1,9 @@
 //! Ceilings around everything that an attack could take with it, should the sandbox fail.
 
+use std::ffi::OsStr;
 use std::fs;
-use std::io::ErrorKind;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,8 +21,6 @@ const PATIENCE: u32 = 1200;
 /// on Docker the containers stand beneath the daemon's, which gets the ceilings for a while.
 pub struct Guard {
     groups: Vec<PathBuf>,
-    /// Files that get their old values back.
-    restore: Vec<(PathBuf, String)>,
     own: bool,
     watchdog: Child,
 }
@@ -43,12 +43,14 @@ impl Guard {
                 let file = group.join(file);
                 let old = fs::read_to_string(&file).expect("a ceiling");
                 fs::write(&file, ceiling).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
-                restore.push((file, old.trim().to_owned()));
+                if !own {
+                    restore.push((file, old.trim().to_owned()));
+                }
             }
             groups.push(group);
         }
-        let watchdog = watchdog(&groups);
-        Self { groups, restore, own, watchdog }
+        let watchdog = watchdog(&groups, &restore);
+        Self { groups, own, watchdog }
     }
 
     /// The program `oncebox serve`, beneath the ceilings where they are the guard's own.
@@ -84,37 +86,40 @@ fn daemons(controller: &str) -> PathBuf {
     Path::new("/sys/fs/cgroup").join(controller).join("docker")
 }
 
-/// A process outside of the ceilings: when the suite ends, however it does, or after its patience,
-/// it ends whatever is left beneath them.
-fn watchdog(groups: &[PathBuf]) -> Child {
+/// A process outside of the ceilings: when the suite is over, however it ends, or after its patience,
+/// it takes them away; and whatever is left beneath them first, unless the suite said that all went
+/// well.
+fn watchdog(groups: &[PathBuf], restore: &[(PathBuf, String)]) -> Child {
     let end = format!(
-        "timeout {PATIENCE} cat >/dev/null
-        for i in 1 2 3 4 5; do
-            for group in \"$@\"; do find $group -name cgroup.procs -exec cat {{}} + 2>/dev/null; done |
-                sort -u | xargs -r kill -9 2>/dev/null
-        done"
+        "said=$(timeout {PATIENCE} cat) tries=0
+        members() {{ find $BENEATH -name cgroup.procs -exec cat {{}} + 2>/dev/null; }}
+        while [ \"$said\" != over ] && [ -n \"$(members)\" ] && [ $((tries += 1)) -lt 100 ]; do
+            members | sort -u | xargs -r kill -9 2>/dev/null
+            sleep 0.1
+        done
+        [ $# -gt 0 ] || exec find $BENEATH -depth -type d -exec rmdir {{}} +
+        while [ $# -gt 0 ]; do echo \"$2\" >\"$1\" || exit; shift 2; done"
     );
+    let groups: Vec<_> = groups.iter().map(|group| group.display().to_string()).collect();
     let mut watchdog = Command::new("/bin/sh");
-    watchdog.args(["-c", &end, "sh"]).args(groups).stdin(Stdio::piped());
-    watchdog.spawn().expect("a watchdog")
+    watchdog.args(["-c", &end, "sh"]).env("BENEATH", groups.join(" "));
+    watchdog.args(restore.iter().flat_map(|(file, old)| [file.as_os_str(), OsStr::new(old)]));
+    // Not in the suite's own group of processes, which a terminal would interrupt.
+    watchdog.process_group(0).stdin(Stdio::piped()).spawn().expect("a watchdog")
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        drop(self.watchdog.stdin.take());
-        let _ = self.watchdog.wait();
-        for (file, old) in &self.restore {
-            let _ = fs::write(file, old);
-        }
-        if self.own {
-            for group in &self.groups {
-                match fs::remove_dir(group) {
-                    Err(e) if e.kind() != ErrorKind::NotFound && !std::thread::panicking() => {
-                        panic!("{}: {e}", group.display())
-                    }
-                    _ => {}
-                }
-            }
+        let well = !std::thread::panicking();
+        let told = self
+            .watchdog
+            .stdin
+            .take()
+            .map(|mut ear| if well { ear.write_all(b"over") } else { Ok(()) });
+        let ended = self.watchdog.wait();
+        if well {
+            told.expect("an ear").expect("a living watchdog");
+            assert!(ended.is_ok_and(|status| status.success()), "the ceilings are still there");
         }
     }
 }

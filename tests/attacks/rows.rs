@@ -32,6 +32,16 @@ pub fn oom_killed(answer: &Answer) -> bool {
     answer.limits_hit().contains(&"memory")
 }
 
+/// The most processes and threads that there were at once.
+pub fn most_pids(answer: &Answer) -> u64 {
+    answer.0["usage"]["max_pids"].as_u64().expect("a count, which this kernel keeps")
+}
+
+/// The most memory that was used at once, in bytes.
+pub fn most_memory(answer: &Answer) -> u64 {
+    answer.0["usage"]["max_memory_bytes"].as_u64().expect("a count")
+}
+
 #[test]
 fn every_row_has_a_test_that_bears_its_id() {
     let rows: BTreeSet<&str> = ROWS.split_whitespace().collect();

@@ -28,10 +28,21 @@ pub const LIMITS: &[(&str, &str)] = &[
 /// T of the rows, in seconds.
 pub const TIMEOUT: f64 = 2.0;
 
+/// How often a row is repeated: `quick` times, and as often as the row says, `full` times, where
+/// `ONCEBOX_ATTACKS=full`.
+pub fn repeats(quick: usize, full: usize) -> usize {
+    match std::env::var("ONCEBOX_ATTACKS").as_deref() {
+        Ok("full") => full,
+        Ok(other) => panic!("ONCEBOX_ATTACKS is '{other}'; there is full"),
+        Err(_) => quick,
+    }
+}
+
 /// A service on which one attack at a time is played.
 pub struct Stage {
     pub engine: Engine,
     service: Service,
+    warm: Belongings,
     // Behind the service, which must have ended before its ceilings go.
     _guard: Guard,
 }
@@ -85,11 +96,11 @@ impl Stage {
         let guard = Guard::up(engine);
         let settings: Vec<_> = LIMITS.iter().chain(settings).copied().collect();
         let service = Service::start_program(guard.serve(engine), &settings);
-        // What a service keeps from its first executions on is no attack's doing.
-        for _ in 0..3 {
-            service.run(&json!({"script": "echo warm"}));
-        }
-        Self { engine, service, _guard: guard }
+        // What a service keeps from its first executions on is no attack's doing, nor what it keeps for
+        // as many at once as it has slots.
+        service.run_all(&vec![json!({"script": "echo warm"}); 8]);
+        let warm = Belongings::of(&service);
+        Self { engine, service, warm, _guard: guard }
     }
 
     pub fn service(&self) -> &Service {
@@ -105,7 +116,7 @@ impl Stage {
     /// The same for an attack of any form.
     #[track_caller]
     pub fn clean_after<T>(&self, attack: impl FnOnce(&Service) -> T) -> T {
-        let before = Belongings::of(&self.service);
+        let before = Belongings::of(&self.service).or_warm(&self.warm);
         let outcome = attack(&self.service);
         before.again(&self.service);
         outcome

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Engine, Shared, host, service::CANARY};
+use crate::support::{Engine, Shared, service::CANARY};
 
 /// Runs a Python script that must print nothing but what it should, and returns that.
 #[track_caller]
@@ -56,33 +56,6 @@ server.accept()[0].sendall(b'hi')
 print(client.recv(2).decode())
 ";
     assert_eq!(python(engine, script), "hi\n");
-}
-
-/// Nothing but `/tmp` and the small `/dev/shm` can be written, in any directory there is.
-fn only_tmp_can_be_written(engine: Engine) {
-    let script = "
-import os
-wrote = set()
-for top, folders, _ in os.walk('/'):
-    folders[:] = [f for f in folders if not os.path.islink(os.path.join(top, f))
-        and os.path.join(top, f) not in ('/proc/self', '/proc/thread-self') and not (top == '/proc' and f.isdigit())]
-    name = os.path.join(top, '.written')
-    try:
-        with open(name, 'w'):
-            wrote.add(top)
-        os.unlink(name)
-    except OSError:
-        pass
-print(sorted(w for w in wrote if not w.startswith('/tmp')))
-print('/tmp' in wrote, '/tmp/work' in wrote)
-";
-    let answer = Shared::get(engine).run(&json!({
-        "script": script,
-        "language": "python",
-        "cpu_limit": 1,
-        "timeout": 120,
-    }));
-    assert_eq!(answer.text(), "['/dev/shm']\nTrue True\n", "{}", answer.0);
 }
 
 fn it_is_alone_in_its_namespaces(engine: Engine) {
@@ -357,34 +330,8 @@ fn nothing_survives_an_execution(engine: Engine) {
     assert_eq!(service.run(&json!({ "script": look })).text(), "work\n");
 }
 
-/// Two scripts at once share no uid, so that neither can use up the other's quotas.
-#[test]
-fn native_executions_have_different_uids() {
-    let _turn = crate::support::turn::together();
-    let service = Shared::get(Engine::Native);
-    let marks = [31, 32].map(|n| format!("{n}{}", std::process::id()));
-    let uids: Vec<String> = std::thread::scope(|scope| {
-        let runs = marks.each_ref().map(|mark| {
-            let service = &service;
-            scope.spawn(move || {
-                service.run(&json!({"script": format!("sleep {mark}"), "timeout": 5}))
-            })
-        });
-        let uids = marks.iter().map(|mark| host::status(host::await_argument(mark), "Uid"));
-        let uids = uids.map(|uid| uid.expect("a running script")).collect();
-        for run in runs {
-            run.join().expect("an answer");
-        }
-        uids
-    });
-    assert_ne!(uids[0], uids[1]);
-    for uid in uids.iter().flat_map(|line| line.split_whitespace()) {
-        assert!(uid.parse::<u32>().expect("a uid") >= 1000, "{uids:?}");
-    }
-}
-
 on_both_engines! {
-    together: there_is_no_network, loopback_works, only_tmp_can_be_written,
+    together: there_is_no_network, loopback_works,
         it_is_alone_in_its_namespaces, the_guest_can_be_neither_read_nor_killed,
         it_has_no_privileges, a_setuid_program_gains_nothing, it_has_three_descriptors,
         its_environment_is_the_documented_one, the_service_s_secrets_are_nowhere, proc_is_masked,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::blocking::multipart::Form;
 use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
@@ -76,6 +76,25 @@ impl Service {
     #[track_caller]
     pub fn run(&self, request: &Value) -> Answer {
         self.execute(request).ran()
+    }
+
+    /// Runs the requests, four at a time, and returns the answers in the same order, each with the
+    /// time its caller waited.
+    pub fn run_all(&self, requests: &[Value]) -> Vec<(Answer, Duration)> {
+        const AT_A_TIME: usize = 4;
+        let mut answers: Vec<_> = requests.iter().map(|_| None).collect();
+        let share = requests.len().div_ceil(AT_A_TIME).max(1);
+        std::thread::scope(|scope| {
+            for (requests, answers) in requests.chunks(share).zip(answers.chunks_mut(share)) {
+                scope.spawn(move || {
+                    for (request, answer) in requests.iter().zip(answers) {
+                        let began = Instant::now();
+                        *answer = Some((self.run(request), began.elapsed()));
+                    }
+                });
+            }
+        });
+        answers.into_iter().map(|answer| answer.expect("an answer")).collect()
     }
 
     /// Sends a request that must be refused.

@@ -1,0 +1,109 @@
+//! Time without end.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::group::Group;
+use crate::neighbour::{HEALTH, Over, health, slowest};
+use crate::rows::ended;
+use crate::stage::{LIMITS, Stage, TIMEOUT, repeats};
+use crate::support::{Answer, Engine, host};
+
+/// How much later than its deadline a caller may have the answer, 99 times of 100.
+const LATE: Duration = Duration::from_millis(500);
+/// And once of 100.
+const LATEST: Duration = Duration::from_secs(1);
+
+/// The slots there are, each with a script that spins on every core.
+fn r24_spinning_in_every_slot_leaves_the_service_its_time(engine: Engine) {
+    const SHARE: f64 = 0.5;
+    let slots = LIMITS.iter().find(|(name, _)| *name == "MAX_CONCURRENT").expect("a setting").1;
+    let marks = (0..slots.parse().expect("a number")).map(|n: u32| format!("r24-{n}-{engine}"));
+    let marks: Vec<String> = marks.collect();
+    let spin = "for core in $(seq $(nproc)); do while :; do :; done & done; wait";
+    let requests: Vec<Value> =
+        marks.iter().map(|mark| json!({"script": spin, "args": [mark]})).collect();
+    let over = AtomicBool::new(false);
+    let (answers, used, asked) = Stage::get(engine).clean_after(|service| {
+        std::thread::scope(|scope| {
+            let used = marks
+                .iter()
+                .map(|mark| scope.spawn(|| Group::of(mark, "cpuacct").last("cpuacct.usage")));
+            let used: Vec<_> = used.collect();
+            let asked = scope.spawn(|| {
+                let ask = || (!over.load(Ordering::SeqCst)).then(|| health(service));
+                std::iter::from_fn(ask).collect::<Vec<_>>()
+            });
+            let answers = {
+                let _over = Over(&over);
+                service.run_all(&requests)
+            };
+            let used = used.into_iter().map(|used| used.join().expect("a count"));
+            (answers, used.collect::<Vec<_>>(), asked.join().expect("every answer"))
+        })
+    });
+    for ((answer, _), used) in answers.iter().zip(used) {
+        assert_eq!(ended(answer), "timeout", "{}", answer.0);
+        let (used, wall) = (used as f64 / 1e9, answer.execution_time().as_secs_f64());
+        assert!(used <= SHARE * wall * 1.2, "{used} s of {wall} s: {}", answer.0);
+        assert!(used > 0.0, "not counted: {}", answer.0);
+    }
+    let most = slowest(&asked);
+    assert!(most <= HEALTH, "/health took {most:?}, asked {} times", asked.len());
+}
+
+/// Every one of these ends by its deadline, and nearly every one at once.
+#[track_caller]
+fn assert_ended_by(deadline: f64, answers: &[(Answer, Duration)]) {
+    let late = answers.iter().map(|(answer, waited)| {
+        assert_eq!(ended(answer), "timeout", "{}", answer.0);
+        assert!(answer.execution_time().as_secs_f64() >= deadline, "early: {}", answer.0);
+        let ran = waited.saturating_sub(answer.waited()).max(answer.execution_time());
+        ran.saturating_sub(Duration::from_secs_f64(deadline))
+    });
+    let mut late: Vec<_> = late.collect();
+    late.sort_unstable();
+    let all_but_one = late[(late.len() * 99).div_ceil(100) - 1];
+    assert!(all_but_one <= LATE, "99 % were late by {all_but_one:?} at most");
+    let latest = late[late.len() - 1];
+    assert!(latest <= LATEST, "the latest was late by {latest:?}");
+}
+
+fn r25_sleep_ends_at_the_deadline(engine: Engine) {
+    let deadline = if repeats(0, 1) == 1 { TIMEOUT } else { 0.5 };
+    let requests = vec![json!({"script": "sleep 30", "timeout": deadline}); repeats(40, 200)];
+    let answers = Stage::get(engine).clean_after(|service| service.run_all(&requests));
+    assert_ended_by(deadline, &answers);
+}
+
+fn r26_ignored_signals_do_not_put_the_deadline_off(engine: Engine) {
+    let words = "trap '' TERM HUP INT ALRM QUIT; while :; do sleep 30; done";
+    let handlers = "trap 'echo no' TERM HUP INT ALRM QUIT; while :; do sleep 30; done";
+    let requests = [words, handlers].map(|script| json!({ "script": script }));
+    let answers = Stage::get(engine).clean_after(|service| service.run_all(&requests));
+    assert_ended_by(TIMEOUT, &answers);
+    for (answer, _) in answers {
+        assert_eq!((answer.exit_code(), answer.text()), (137, String::new()), "{}", answer.0);
+    }
+}
+
+fn r27_a_stop_ends_at_the_deadline_and_a_kill_at_once(engine: Engine) {
+    let stage = Stage::get(engine);
+    let stops = ["kill -STOP $$", "sleep 30 & kill -STOP 0", "kill -STOP -1; kill -STOP $$"];
+    let stops: Vec<Value> = stops.iter().map(|script| json!({ "script": script })).collect();
+    assert_ended_by(TIMEOUT, &stage.clean_after(|service| service.run_all(&stops)));
+
+    // What is left of the script decides: a shell that spares itself goes on.
+    let answer = stage.attack(&json!({"script": "kill -9 -1; echo alive"}));
+    assert!(["completed", "signaled"].contains(&ended(&answer)), "{}", answer.0);
+    let answer = stage.attack(&json!({"script": "sleep 30 & sh -c 'kill -9 -1'; echo alive"}));
+    assert_eq!((ended(&answer), answer.signal()), ("signaled", Some("SIGKILL")), "{}", answer.0);
+}
+
+on_both_engines! {
+    together: r24_spinning_in_every_slot_leaves_the_service_its_time,
+        r25_sleep_ends_at_the_deadline, r26_ignored_signals_do_not_put_the_deadline_off,
+        r27_a_stop_ends_at_the_deadline_and_a_kill_at_once
+}
