@@ -234,7 +234,7 @@ pub(super) mod tests {
         "CpuQuota": 50000,
         "PidsLimit": 64,
         "Ulimits": [
-            { "Name": "core", "Soft": 0, "Hard": 0 },
+            { "Name": "core", "Soft": 1, "Hard": 1 },
             { "Name": "fsize", "Soft": 1073741824, "Hard": 1073741824 },
             { "Name": "memlock", "Soft": 65536, "Hard": 65536 },
             { "Name": "msgqueue", "Soft": 0, "Hard": 0 },

@@ -53,9 +53,11 @@ pub const SHM_BYTES: u64 = 16 * 1024 * 1024;
 pub const SHM_INODES: u64 = 1024;
 
 /// Hard and soft resource limits of every process in a container (getrlimit(2)), by Docker's names
-/// for them.
+/// for them. One byte of core is none at all, and the one limit with which the kernel starts no
+/// program that `core_pattern` names: 0 keeps it from writing files only. No script can change it
+/// (`seccomp`).
 pub const RLIMITS: &[(&str, u64)] = &[
-    ("core", 0),
+    ("core", 1),
     ("fsize", 1 << 30),
     ("memlock", 64 * 1024),
     ("msgqueue", 0),

@@ -1,6 +1,7 @@
 //! R: scripts that take all they can get, and do not end.
 
 mod beside;
+mod cores;
 mod disk;
 mod endings;
 mod group;

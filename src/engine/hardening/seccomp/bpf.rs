@@ -69,15 +69,15 @@ pub fn load(program: &Program) -> Result<(), NotCompiled> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Rule {
     Answer(u32),
-    /// Allowed if any of these matches.
-    Match(&'static [Pattern]),
+    /// Allowed if any of the first matches, feigned if any of the second does.
+    Match(&'static [Pattern], &'static [Pattern]),
 }
 
 impl From<&Allowed> for Rule {
     fn from(call: &Allowed) -> Self {
         match call.patterns {
             [] => Self::Answer(SECCOMP_RET_ALLOW),
-            patterns => Self::Match(patterns),
+            patterns => Self::Match(patterns, call.feigned),
         }
     }
 }
@@ -113,9 +113,10 @@ fn search(code: &mut Code, ranges: &[(u32, Rule)]) -> Label {
     match ranges {
         [] => code.answer(errno(libc::EPERM)),
         [(_, Rule::Answer(action))] => code.answer(*action),
-        [(_, Rule::Match(patterns))] => {
+        [(_, Rule::Match(patterns, feigned))] => {
             let no = code.answer(errno(libc::EPERM));
-            one_of(code, patterns, no)
+            let no = one_of(code, feigned, errno(0), no);
+            one_of(code, patterns, SECCOMP_RET_ALLOW, no)
         }
         _ => {
             let (lower, upper) = ranges.split_at(ranges.len() / 2);
@@ -127,14 +128,14 @@ fn search(code: &mut Code, ranges: &[(u32, Rule)]) -> Label {
     }
 }
 
-/// Allows what any of the patterns matches. Neighbours that begin alike share their beginning.
-fn one_of(code: &mut Code, patterns: &[&[Argument]], no: Label) -> Label {
+/// Answers `yes` to what any of the patterns matches. Neighbours that begin alike share their beginning.
+fn one_of(code: &mut Code, patterns: &[&[Argument]], yes: u32, no: Label) -> Label {
     patterns.chunk_by(|one, next| one.first() == next.first()).rev().fold(no, |no, alike| {
         match alike[0].first() {
-            None => code.answer(SECCOMP_RET_ALLOW),
+            None => code.answer(yes),
             Some(first) => {
                 let rests: Vec<_> = alike.iter().map(|pattern| &pattern[1..]).collect();
-                let rest = one_of(code, &rests, no);
+                let rest = one_of(code, &rests, yes, no);
                 equals(code, *first, rest, no)
             }
         }

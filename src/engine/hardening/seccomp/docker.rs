@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Allowed, Answered, allowed, list};
+use super::{Allowed, Answered, Pattern, allowed, list};
 
 /// The filter as the document that `SecurityOpt: ["seccomp=…"]` carries.
 ///
@@ -29,20 +29,21 @@ const ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
 const ARCHITECTURE: &str = "SCMP_ARCH_AARCH64";
 
 fn conditional(call: &'static Allowed) -> impl Iterator<Item = Value> {
-    call.patterns.iter().map(|pattern| {
-        let args: Vec<Value> = pattern
-            .iter()
-            .map(|argument| {
-                json!({
-                    "index": argument.index,
-                    "value": argument.mask,
-                    "valueTwo": argument.value,
-                    "op": "SCMP_CMP_MASKED_EQ",
-                })
-            })
-            .collect();
-        json!({"names": [call.name], "action": "SCMP_ACT_ALLOW", "args": args})
-    })
+    let allow = |pattern: &Pattern| json!({"names": [call.name], "action": "SCMP_ACT_ALLOW", "args": args(pattern)});
+    let feign = |pattern: &Pattern| json!({"names": [call.name], "action": "SCMP_ACT_ERRNO", "errnoRet": 0, "args": args(pattern)});
+    call.patterns.iter().map(allow).chain(call.feigned.iter().map(feign))
+}
+
+fn args(pattern: &Pattern) -> Vec<Value> {
+    let args = pattern.iter().map(|argument| {
+        json!({
+            "index": argument.index,
+            "value": argument.mask,
+            "valueTwo": argument.value,
+            "op": "SCMP_CMP_MASKED_EQ",
+        })
+    });
+    args.collect()
 }
 
 fn answered(call: &Answered) -> Value {

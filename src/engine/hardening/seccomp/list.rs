@@ -23,16 +23,20 @@ const fn name(constant: &'static str) -> &'static str {
 
 macro_rules! calls {
     ($($number:ident),* $(,)?) => {
-        &[$(Allowed { name: name(stringify!($number)), number: libc::$number as u32, patterns: &[] }),*]
+        &[$(Allowed { name: name(stringify!($number)), number: libc::$number as u32, patterns: &[], feigned: &[] }),*]
     };
 }
 
 macro_rules! when {
     ($number:ident, $patterns:expr) => {
+        when!($number, $patterns, feigned: &[])
+    };
+    ($number:ident, $patterns:expr, feigned: $feigned:expr) => {
         Allowed {
             name: name(stringify!($number)),
             number: libc::$number as u32,
             patterns: $patterns,
+            feigned: $feigned,
         }
     };
 }
@@ -118,13 +122,39 @@ const PERSONALITIES: &[Pattern] =
 /// Not `SECCOMP_FILTER_FLAG_NEW_LISTENER`.
 const SECCOMP: &[Pattern] = &[&[masked(1, 8, 0)]];
 
+/// Every resource but the core limit, of the 16 there are. Set to 0, that would let the kernel start
+/// the machine's own handler of cores (`hardening::RLIMITS`).
+const fn resources(index: u8) -> [Argument; 4] {
+    [
+        masked(index, 0xffff_fffc, 0),
+        is(index, 5),
+        masked(index, 0xffff_fffe, 6),
+        masked(index, 0xffff_fff8, 8),
+    ]
+}
+const CORE: u64 = libc::RLIMIT_CORE as u64;
+const SET: [Argument; 4] = resources(0);
+const SETRLIMIT: &[Pattern] = &[&[SET[0]], &[SET[1]], &[SET[2]], &[SET[3]]];
+const CORE_SET: &[Pattern] = &[&[is(0, CORE)]];
+/// A null pointer.
+const fn none(index: u8) -> Argument {
+    masked(index, u64::MAX, 0)
+}
+/// The same, and every limit can be asked for.
+const OF: [Argument; 4] = resources(1);
+const PRLIMIT: &[Pattern] = &[&[OF[0]], &[OF[1]], &[OF[2]], &[OF[3]], &[is(1, CORE), none(2)]];
+/// Without the question for the old one, which nobody would answer.
+const CORE_OF: &[Pattern] = &[&[is(1, CORE), none(3)]];
+
 /// Calls allowed with some arguments only.
 pub(super) const CONDITIONAL: &[Allowed] = &[
     when!(SYS_clone, CLONE),
     when!(SYS_futex, FUTEX),
     when!(SYS_mknodat, AT_NODES),
     when!(SYS_personality, PERSONALITIES),
+    when!(SYS_prlimit64, PRLIMIT, feigned: CORE_OF),
     when!(SYS_seccomp, SECCOMP),
+    when!(SYS_setrlimit, SETRLIMIT, feigned: CORE_SET),
     when!(SYS_setsockopt, SOCKET_OPTIONS),
     when!(SYS_socket, SOCKETS),
     #[cfg(target_arch = "x86_64")]
@@ -178,7 +208,7 @@ pub(super) const ALLOWED: &[Allowed] = calls![
     SYS_sched_setparam, SYS_sched_getscheduler, SYS_sched_setscheduler, SYS_sched_getattr,
     SYS_sched_setattr, SYS_sched_get_priority_max, SYS_sched_get_priority_min,
     SYS_sched_rr_get_interval, SYS_getpriority, SYS_setpriority, SYS_ioprio_get, SYS_ioprio_set,
-    SYS_getcpu, SYS_prctl, SYS_prlimit64, SYS_getrlimit, SYS_setrlimit, SYS_getrusage, SYS_times,
+    SYS_getcpu, SYS_prctl, SYS_getrlimit, SYS_getrusage, SYS_times,
     // Identity: harmless without capabilities, and asked for by honest programs.
     SYS_getuid, SYS_geteuid, SYS_getgid, SYS_getegid, SYS_getresuid, SYS_getresgid,
     SYS_getgroups, SYS_setuid, SYS_setgid, SYS_setreuid, SYS_setregid, SYS_setresuid,

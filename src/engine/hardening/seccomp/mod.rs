@@ -4,6 +4,8 @@
 //! Docker's form. On both:
 //!
 //! * a call on the list is allowed, some only with certain arguments;
+//! * a change of the core limit answers 0 and changes nothing, so that programs which switch their
+//!   cores off before they touch a secret go on: there are none to switch off;
 //! * `clone3` and calls newer than the list answer `ENOSYS`, on which every libc falls back;
 //! * `splice`, `tee` and `vmsplice` answer `EINVAL`, on which programs copy by hand;
 //! * everything else answers `EPERM`;
@@ -25,6 +27,8 @@ struct Allowed {
     number: u32,
     /// Any of these must match; an empty list allows every argument.
     patterns: &'static [Pattern],
+    /// Where none of those does, any of these has the call answered as if it were done.
+    feigned: &'static [Pattern],
 }
 
 /// All of these arguments must match.
@@ -72,7 +76,7 @@ mod tests {
     #[test]
     fn every_pattern_can_match() {
         for call in list::CONDITIONAL {
-            for argument in call.patterns.iter().copied().flatten() {
+            for argument in call.patterns.iter().chain(call.feigned).copied().flatten() {
                 assert!(argument.index < 6, "{} has six arguments", call.name);
                 assert_eq!(argument.value & !argument.mask, 0, "{}", call.name);
             }
