@@ -53,15 +53,14 @@ fn packet(packet: &[u8]) {
     if let Ok(reply) = Reply::decode(packet) {
         let written = reply.encode();
         assert!(written.len() <= packet.len().max(4096));
-        assert_eq!(Reply::decode(&written).is_ok(), true, "{reply:?}");
+        assert!(Reply::decode(&written).is_ok(), "{reply:?}");
     }
 }
 
 /// The frames in `stream` by the plain rule, and how it ends where what carries it ends so.
 pub fn frames(mut stream: &[u8], carried: End) -> (Vec<String>, End) {
     let mut reports = Vec::new();
-    loop {
-        let Some(head) = stream.first_chunk::<HEADER_LEN>() else { break };
+    while let Some(head) = stream.first_chunk::<HEADER_LEN>() {
         let Ok((kind, length)) = header(*head, MAX_REPORT) else {
             return (reports, End::Malformed);
         };

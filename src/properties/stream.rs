@@ -25,14 +25,16 @@ pub fn check(bytes: &[u8]) {
 fn demultiplexed(mut stream: &[u8]) -> (Vec<u8>, End) {
     let mut stdout = Vec::new();
     while let Some(head) = stream.first_chunk::<8>() {
-        let [kind @ 1..=2, _, _, _, length @ ..] = *head else { return (stdout, End::Lost) };
+        let [kind @ 0..=2, _, _, _, length @ ..] = *head else { return (stdout, End::Lost) };
         let length = u32::from_be_bytes(length) as usize;
         let Some(payload) = stream.get(8..8 + length) else {
             // The client holds a frame of which nothing but its head has come for none.
             return (stdout, if stream.len() == 8 { End::Whole } else { End::Lost });
         };
-        if kind == 1 {
-            stdout.extend_from_slice(payload);
+        match kind {
+            1 => stdout.extend_from_slice(payload),
+            2 => {}
+            _ => return (stdout, End::Lost),
         }
         stream = &stream[8 + length..];
     }
