@@ -2,11 +2,16 @@
 //! and says of whatever is left out why.
 
 use std::io::Write as _;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use crate::support::{Engine, Service};
+use crate::support::service::client;
+use crate::support::{Answer, Engine, Service};
 use crate::{each, image, place, read};
+
+/// The longest that a module may take, in seconds.
+const TIMEOUT: u64 = 1200;
 
 /// One line of the list.
 #[derive(Debug, Default)]
@@ -67,7 +72,16 @@ fn request(engine: Engine, command: &str) -> Value {
     let script = format!("exec /usr/bin/python3 -m test {command} 2>&1");
     // A processor of its own: many of these tests measure time.
     json!({"script": script, "image": image(engine), "pull_policy": "never", "cpu_limit": 1.0,
-           "timeout": 1200})
+           "timeout": TIMEOUT})
+}
+
+/// Runs it with more patience than other tests have.
+fn answer(service: &Service, request: &Value) -> Answer {
+    let patient = client().timeout(Duration::from_secs(TIMEOUT + 60)).build().expect("a client");
+    let url = format!("http://{}/execute", service.address());
+    let reply = patient.post(url).json(request).send().expect("an answer");
+    assert_eq!(reply.status(), 200, "{request}");
+    Answer::read(reply.json().expect("an answer is JSON"))
 }
 
 fn run(service: &Service, engine: Engine, full: bool, module: &Module) -> Result<(), String> {
@@ -77,7 +91,7 @@ fn run(service: &Service, engine: Engine, full: bool, module: &Module) -> Result
     let command = format!("-W{} {}", part.chain(without).collect::<String>(), module.name);
     let mut request = request(engine, &command);
     request.as_object_mut().expect("an object").extend(module.limits.clone());
-    let answer = service.run(&request);
+    let answer = answer(service, &request);
     let text = String::from_utf8_lossy(&answer.stdout()).into_owned();
     // One that skips itself as a whole ends well, too.
     if answer.0["success"] == true && text.contains("\n1 test OK.\n") {
@@ -110,7 +124,7 @@ fn full() -> bool {
 
 fn cpythons_own_tests_pass(engine: Engine) {
     let full = full();
-    let settings = [("MAX_CONCURRENT", "4"), ("MAX_TIMEOUT", "1200"), ("QUEUE_TIMEOUT", "60")];
+    let settings = [("MAX_CONCURRENT", "4"), ("MAX_TIMEOUT", &*TIMEOUT.to_string())];
     let service = Service::start(engine, &settings);
     let list = list();
     let listed = service.run(&request(engine, "--list-tests")).text();
