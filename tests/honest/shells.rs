@@ -33,6 +33,7 @@ fn behaves(service: &Service, how: &Value) {
 fn run(service: &Service, how: &Value, file: &Path) -> Result<(), String> {
     let mut request = how.clone();
     request["script"] = read(file).into();
+    request["timeout"] = 110.into();
     let answer = service.run(&request);
     let (printed, wanted) = (answer.text(), read(&file.with_extension("out")));
     if answer.0["success"] == true && printed == wanted {

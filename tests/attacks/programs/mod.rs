@@ -1,7 +1,7 @@
 //! Attackers of other people's, as Debian has them.
 //!
-//! With `ONCEBOX_ATTACKS=full` they attack for longer, with all they have: ten minutes for each
-//! engine, and a minute for the door.
+//! With `ONCEBOX_ATTACKS=full` they attack for longer, with all they have: a quarter of an hour
+//! for each engine, and minutes for the door.
 
 mod door;
 mod stress_ng;
@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use crate::rounds::rounds;
 use crate::stage::Stage;
 use crate::support::{Answer, Engine, Service};
 
@@ -35,7 +36,7 @@ fn image(engine: Engine) -> &'static str {
 fn attack(stage: &Stage, command: &str) -> Answer {
     let request = json!({
         "script": format!("exec {command} 2>&1"), "image": image(stage.engine),
-        "pull_policy": "never", "timeout": 60, "memory_limit": "256m", "pids_limit": 256,
+        "pull_policy": "never", "timeout": rounds(15, 300), "memory_limit": "256m", "pids_limit": 256,
         "tmp_size": "64m", "output_limit": "1m",
     });
     let answer =

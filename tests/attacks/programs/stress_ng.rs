@@ -27,10 +27,11 @@ const CHOSEN: &[&str] = &["filesystem", "network", "scheduler", "vm"];
 const BEGINS: &str = "dispatching hogs";
 
 fn stress_ng_stays_within(engine: Engine) {
-    let stage = Stage::with(engine, &[]);
     let (seconds, full) = (rounds(1, 10), rounds(0, 1) == 1);
     let mut starts = Vec::new();
     for class in if full { CLASSES } else { CHOSEN } {
+        // One for each, so that none outlives the patience of its watchdog.
+        let stage = Stage::with(engine, &[]);
         let together = format!("--all 1 --timeout {seconds}s");
         let in_turn = full.then(|| "--sequential 1 --timeout 1s".to_owned());
         for how in std::iter::once(together).chain(in_turn) {
