@@ -54,8 +54,10 @@ fn hit(
 fn kill(engine: Engine, guests: &[u32]) {
     match engine {
         Engine::Native => {
-            let pids = guests.iter().filter_map(|guest| Pid::from_raw(i32::try_from(*guest).ok()?));
-            pids.for_each(|pid| drop(kill_process(pid, Signal::KILL)));
+            for pid in guests.iter().filter_map(|guest| Pid::from_raw(i32::try_from(*guest).ok()?))
+            {
+                let _ = kill_process(pid, Signal::KILL);
+            }
         }
         Engine::Docker => docker(&["kill"], guests),
     }
