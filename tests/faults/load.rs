@@ -22,7 +22,7 @@ const CLIENTS: usize = RUNNING + WAITING + 1;
 pub const QUEUE: Duration = Duration::from_secs(10);
 /// For a container and the start of the script in it, whatever has to be tried for that: constants
 /// of the service's own.
-const PREPARED: Duration = Duration::from_secs(20 + 10);
+const PREPARED: Duration = Duration::from_secs(30 + 10);
 /// On top of any deadline.
 pub const LATE: Duration = Duration::from_secs(1);
 /// Between an answer that there is no room and the next try.

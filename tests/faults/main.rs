@@ -5,8 +5,9 @@
 //! its deadline and a second; no fault of ours is told as a script's; every request is answered once;
 //! nothing is left; the service is ready within five seconds; and its log and its metrics tell.
 //!
-//! Each fault prints a row with its seed; `ONCEBOX_FAULT_SEED` plays that schedule again, and
-//! `ONCEBOX_FAULTS=full` takes the time that is cut short otherwise.
+//! Each fault prints a row with its seed; `ONCEBOX_FAULT_SEED` plays that schedule again. On Docker,
+//! where each takes long, the seed also chooses among faults of one kind and among those that are not
+//! the engine's; `ONCEBOX_FAULTS=full` injects all of them, and stops the daemon for 30 seconds.
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]

@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::support::Engine;
+use super::table::say;
 
 /// `ONCEBOX_FAULT_SEED`, as a row of the table has printed it, plays the same schedule again.
 pub static SEED: LazyLock<u64> = LazyLock::new(|| match std::env::var("ONCEBOX_FAULT_SEED") {
@@ -22,7 +23,11 @@ pub fn full() -> bool {
 /// What fills minutes is left out unless all is asked for: on Docker, faults of which another one
 /// of the same kind is chosen this time, or that are not the engine's at all.
 pub fn left_out(engine: Engine, kind: &str, at: u64, of: u64) -> bool {
-    engine == Engine::Docker && !full() && Random::of(kind).below(of) != at
+    let left = engine == Engine::Docker && !full() && Random::of(kind).below(of) != at;
+    if left {
+        say(&format!("{engine}: {kind} {} of {of} is left to ONCEBOX_FAULTS=full", at + 1));
+    }
+    left
 }
 
 /// SplitMix64 (Steele, Lea and Flood, 2014).

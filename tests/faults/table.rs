@@ -86,6 +86,7 @@ impl Drop for Row {
     }
 }
 
-fn say(line: &str) {
+/// A line on the terminal.
+pub fn say(line: &str) {
     let _ = writeln!(std::io::stderr(), "faults: {line}");
 }
