@@ -1,6 +1,7 @@
 //! What every test uses: a service, a client, a deadline, and a look at what is left behind.
 
 pub mod answer;
+pub mod chance;
 pub mod disk;
 pub mod events;
 pub mod faults;
@@ -8,6 +9,7 @@ pub mod host;
 pub mod http;
 pub mod images;
 pub mod layers;
+pub mod length;
 pub mod metrics;
 pub mod processes;
 pub mod raw;
