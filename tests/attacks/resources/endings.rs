@@ -75,9 +75,10 @@ os.kill(os.getpid(), {number})
 os.write(1, b'off')"
         )
     };
-    let requests = SIGNALS
-        .iter()
-        .map(|(number, _)| json!({"script": script(*number), "language": "python", "timeout": 1}));
+    let requests = SIGNALS.iter().map(|(number, does)| {
+        let timeout = if *does == STOPS { TIMEOUT } else { 20.0 };
+        json!({"script": script(*number), "language": "python", "timeout": timeout})
+    });
     let requests: Vec<Value> = requests.collect();
     let answers = stage.clean_after(|service| service.run_all(&requests));
     for ((number, does), (answer, _)) in SIGNALS.iter().zip(answers) {
