@@ -60,13 +60,16 @@ assert os.WTERMSIG(os.waitpid(pid, 0)[1]) == signal.SIGKILL
 pid = os.posix_spawnp("sh", ["sh", "-c", "exit 3"], os.environ,
                       file_actions=[(os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0)], setpgroup=0)
 assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 3
+reader, writer = os.pipe()
 pid = os.fork()
 if pid == 0:
     os.kill(os.getpid(), signal.SIGSTOP)
+    os.read(reader, 1)
     os._exit(5)
 assert os.WIFSTOPPED(os.waitpid(pid, os.WUNTRACED)[1])
 os.kill(pid, signal.SIGCONT)
 assert os.WIFCONTINUED(os.waitpid(pid, os.WCONTINUED)[1])
+os.write(writer, b"!")
 assert os.wait4(pid, 0)[2].ru_maxrss > 0
 pid = os.fork()
 if pid == 0:
