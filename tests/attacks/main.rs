@@ -4,7 +4,7 @@
 //! Rows about the HTTP API (W), about registries (G), and those that tell of the server's own words
 //! (I18, I19) are in the suite `it`, beside what else is shown of the same thing. `rows` holds that
 //! every row has its test; `DEVIATIONS.md` says where one expects something else than the row does,
-//! and why. With `ONCEBOX_ATTACKS=full` what has to hold many times is tried as often as its row says;
+//! and why. With `ONCEBOX_TEST_LENGTH=full` what has to hold many times is tried as often as its row says;
 //! without it, less often.
 //!
 //! Nothing here harms the machine where the sandbox fails: whatever makes the containers stands
@@ -35,6 +35,5 @@ mod neighbour;
 mod programs;
 mod promises;
 mod resources;
-mod rounds;
 mod rows;
 mod stage;

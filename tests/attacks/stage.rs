@@ -28,16 +28,6 @@ pub const LIMITS: &[(&str, &str)] = &[
 /// T of the rows, in seconds.
 pub const TIMEOUT: f64 = 2.0;
 
-/// How often a row is repeated: `quick` times, and as often as the row says, `full` times, where
-/// `ONCEBOX_ATTACKS=full`.
-pub fn repeats(quick: usize, full: usize) -> usize {
-    match std::env::var("ONCEBOX_ATTACKS").as_deref() {
-        Ok("full") => full,
-        Ok(other) => panic!("ONCEBOX_ATTACKS is '{other}'; there is full"),
-        Err(_) => quick,
-    }
-}
-
 /// A service on which one attack at a time is played.
 pub struct Stage {
     pub engine: Engine,

@@ -3,9 +3,10 @@
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::driver::{Fault, counted, pass, trial};
+use super::service;
+use super::support::chance::Chance;
 use super::support::processes::{guests, spawner_of};
 use super::support::{Engine, Service, host};
-use super::{seed::Random, service};
 
 /// How often a fault that hits one thing is injected, a moment apart.
 const TIMES: usize = 3;
@@ -33,7 +34,7 @@ pub fn with_script(service: &Service, engine: Engine, script: bool) -> Vec<u32> 
 fn hit(
     service: &Service,
     engine: Engine,
-    random: &mut Random,
+    random: &mut Chance,
     (running, metric): (bool, &str),
     how: impl Fn(&[u32]),
 ) {

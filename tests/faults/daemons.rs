@@ -8,9 +8,10 @@ use rustix::process::Signal;
 use super::daemon::Daemon;
 use super::driver::{Fault, pass, trial_with};
 use super::scarce::Filler;
+use super::service;
 use super::support::disk::Disk;
+use super::support::length::full;
 use super::support::{Engine, Service};
-use super::{seed, service};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
 const NOT_MADE: &str = "oncebox_pool_make_failures_total";
@@ -55,7 +56,7 @@ fn docker_daemon_restarted_and_killed() {
 #[test]
 fn docker_daemon_stopped() {
     let _turn = super::support::turn::alone();
-    let still = Duration::from_secs(if seed::full() { 30 } else { 7 });
+    let still = Duration::from_secs(if full() { 30 } else { 7 });
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
     let fault = Fault::new("daemon stopped", "engine too slow", SLOW);

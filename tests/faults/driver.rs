@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::load::{LATE, Load};
-use super::seed::Random;
+use super::seed;
+use super::support::chance::Chance;
 use super::support::metrics::Metrics;
 use super::support::processes::guests;
 use super::support::{Engine, Service, until};
@@ -67,7 +68,7 @@ type Guests<'a> = &'a dyn Fn() -> Option<usize>;
 
 /// Injects a fault into a service under load, and checks everything. `inject` returns when the fault
 /// has ended.
-pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnce(&mut Random)) {
+pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnce(&mut Chance)) {
     let guests = || Some(guests(service, engine).len());
     trial_with(service, engine, &guests, fault, inject);
 }
@@ -78,10 +79,10 @@ pub fn trial_with(
     engine: Engine,
     guests: Guests<'_>,
     fault: Fault,
-    inject: impl FnOnce(&mut Random),
+    inject: impl FnOnce(&mut Chance),
 ) {
     let mut row = Row::begin(engine, fault.name);
-    let mut random = Random::of(&format!("{engine} {}", fault.name));
+    let mut random = seed::chance(&format!("{engine} {}", fault.name));
     let calm = Calm::of(service, guests);
     let before = counted(service, fault.metric);
     let logged = service.log().len();

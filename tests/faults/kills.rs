@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use super::driver::{Fault, READY, check_answers, counted, pass, ready};
 use super::load::Load;
-use super::seed::{Random, left_out};
+use super::seed::{self, left_out};
 use super::service;
+use super::support::chance::Chance;
 use super::support::{Engine, Service, host, until};
 use super::table::Row;
 
@@ -22,7 +23,7 @@ fn killed(
     engine: Engine,
     phase: &'static str,
     pool: &str,
-    bring: impl FnOnce(&Service, &mut Random),
+    bring: impl FnOnce(&Service, &mut Chance),
 ) {
     let fault = Fault::new(phase, "did not end in order", CUT_SHORT);
     let kept = TempDir::with_prefix("oncebox-it-").expect("a folder");
@@ -30,7 +31,7 @@ fn killed(
     let settings = [("EXECUTION_STORE", store.to_str().expect("text")), ("POOL_SIZE", pool)];
     let dying = service(engine, &settings);
     let mut row = Row::begin(engine, phase);
-    let mut random = Random::of(&format!("{engine} {phase}"));
+    let mut random = seed::chance(&format!("{engine} {phase}"));
     let accepted: Vec<_> = (0..4).map(|number| accept(&dying, number)).collect();
     let load = Load::start(&phase.replace(' ', "-"), dying.address(), &mut random, Duration::ZERO);
     load.full(&dying);

@@ -7,7 +7,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::seed::Random;
+use super::seed;
+use super::support::chance::Chance;
 use super::support::metrics::Metrics;
 use super::support::service::client;
 use super::support::{Service, until};
@@ -56,7 +57,7 @@ pub struct Load {
 
 impl Load {
     /// `name` makes the ids of its requests.
-    pub fn start(name: &str, address: SocketAddr, random: &mut Random, extra: Duration) -> Self {
+    pub fn start(name: &str, address: SocketAddr, random: &mut Chance, extra: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let mut pauses = Vec::new();
         let clients = (0..CLIENTS).map(|number| {
@@ -96,7 +97,7 @@ fn ask(
     stop: &AtomicBool,
     paused: &Receiver<()>,
 ) -> Vec<Sent> {
-    let mut random = Random::of(seed);
+    let mut random = seed::chance(seed);
     // A connection for each request, so that none is lost for what happened to another.
     let client = client().pool_max_idle_per_host(0).build().expect("a client");
     let mut all = Vec::new();

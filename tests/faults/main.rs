@@ -7,7 +7,7 @@
 //!
 //! Each fault prints a row with its seed; `ONCEBOX_FAULT_SEED` plays that schedule again. On Docker,
 //! where each takes long, the seed also chooses among faults of one kind and among those that are not
-//! the engine's; `ONCEBOX_FAULTS=full` injects all of them, and stops the daemon for 30 seconds.
+//! the engine's; `ONCEBOX_TEST_LENGTH=full` injects all of them, and stops the daemon for 30 seconds.
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]

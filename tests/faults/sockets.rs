@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::driver::{Fault, pass, trial};
 use super::proxy::{Act, Proxy};
-use super::seed::{Random, full};
+use super::seed;
 use super::service;
+use super::support::chance::Chance;
+use super::support::length::full;
 use super::support::{Engine, until};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
@@ -73,7 +75,7 @@ fn docker_socket_spoiled() {
     let _turn = super::support::turn::alone();
     let proxy = Proxy::start();
     let service = service(Engine::Docker, &[("DOCKER_HOST", &proxy.host())]);
-    let mut random = Random::of("sockets");
+    let mut random = seed::chance("sockets");
     let chosen = ALL.iter().flat_map(|kind| {
         let one = std::slice::from_ref(random.one_of(kind));
         if full() { *kind } else { one }

@@ -9,7 +9,7 @@ use reqwest::blocking::{Client, Response};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use super::seed::Random;
+use super::support::chance::Chance;
 use super::support::{Answer, Reply};
 
 /// What a script may take, by its request.
@@ -56,7 +56,7 @@ pub struct Sent {
 }
 
 impl Task {
-    pub fn new(id: String, random: &mut Random) -> Self {
+    pub fn new(id: String, random: &mut Chance) -> Self {
         Self {
             id,
             pause: random.millis(50, 700),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use crate::support::service::client;
-use crate::support::{Answer, Engine, Service};
+use crate::support::{Answer, Engine, Service, length};
 use crate::{each, image, place, read};
 
 /// The longest that a module may take, in seconds.
@@ -117,17 +117,8 @@ fn run(service: &Service, engine: Engine, full: bool, module: &Module) -> Result
     Err(format!("{head}\n  {}", lines.join("\n  ")))
 }
 
-/// Whether all modules are asked for, and not only those that matter most.
-fn full() -> bool {
-    match std::env::var("ONCEBOX_HONEST").as_deref() {
-        Ok("full") => true,
-        Ok(other) => panic!("ONCEBOX_HONEST is '{other}'; there is full"),
-        Err(_) => false,
-    }
-}
-
 fn cpythons_own_tests_pass(engine: Engine) {
-    let full = full();
+    let full = length::full();
     let settings = [("MAX_CONCURRENT", "4"), ("MAX_TIMEOUT", &*TIMEOUT.to_string())];
     let service = Service::start(engine, &settings);
     let list = list(engine);

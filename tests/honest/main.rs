@@ -1,7 +1,7 @@
 //! Honest programs: what they do anywhere else they do in an execution, too.
 //!
 //! The default run takes those of CPython's own test modules that matter most; with
-//! `ONCEBOX_HONEST=full` it takes all that there are, half an hour for each engine.
+//! `ONCEBOX_TEST_LENGTH=full` it takes all that there are, half an hour for each engine.
 
 // Test code may stop at the first surprise; the lints against that are for the service. What is
 // shared with the suite `it` has more than is used here.

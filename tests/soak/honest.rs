@@ -2,15 +2,15 @@
 
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
 use crate::request::{Expected, Request};
+use crate::support::chance::Chance;
 
 pub fn drawn(chance: &mut Chance) -> Request {
     let token = format!("{:016x}", chance.next());
-    let number = chance.below(100_000);
+    let number = chance.below(100_000) as usize;
     let makers: [fn(&str, usize) -> (&'static str, Value, Value); 8] =
         [echo, echo, stdin, exit, stderr, python, file, pipe];
-    let (name, body, fields) = makers[chance.below(makers.len())](&token, number);
+    let (name, body, fields) = chance.one_of(&makers)(&token, number);
     let mut expected = json!({
         "status": "completed", "exit_code": 0, "signal": null, "stdout": "", "stderr": "",
         "stdout_truncated": false, "stderr_truncated": false, "limits_hit": [], "files": [],

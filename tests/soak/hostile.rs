@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::chance::Chance;
 use crate::request::{Expected, Request};
+use crate::support::chance::Chance;
 
 const ANY: &[&str] = &["completed", "signaled", "timed_out", "out_of_memory"];
 
@@ -91,7 +91,7 @@ for n in (165, 166, 155, 161, 272, 308, 304, 321, 298, 323, 425, 248, 250, 101):
 ];
 
 pub fn drawn(chance: &mut Chance) -> Request {
-    let (name, language, script, among, limit) = SCRIPTS[chance.below(SCRIPTS.len())];
+    let (name, language, script, among, limit) = *chance.one_of(SCRIPTS);
     // What ends of itself has the time for that, however busy the machine is.
     let timeout = if among == ["timed_out"] { 0.5 } else { 10.0 };
     let body: Value = json!({

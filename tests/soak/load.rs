@@ -7,9 +7,9 @@ use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::chance::Chance;
 use crate::request::Request;
 use crate::support::Service;
+use crate::support::chance::Chance;
 
 /// At once, to find what the engine can do.
 const CALLERS: usize = 16;

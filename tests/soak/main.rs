@@ -27,7 +27,6 @@
 #[macro_use]
 mod support;
 
-mod chance;
 mod honest;
 mod hostile;
 mod load;
@@ -41,10 +40,10 @@ use std::time::Duration;
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
-use crate::chance::Chance;
 use crate::load::{Length, Load};
 use crate::report::Report;
 use crate::resources::Resources;
+use crate::support::chance::Chance;
 use crate::support::{Engine, Service, engines, until};
 
 /// Of what the engine can do.

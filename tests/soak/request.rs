@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use crate::chance::Chance;
+use crate::support::chance::Chance;
 use crate::{honest, hostile};
 
 /// One execution in so many is hostile.
-const HOSTILE: usize = 10;
+const HOSTILE: u64 = 10;
 
 pub struct Request {
     pub name: &'static str,

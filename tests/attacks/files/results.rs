@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::rounds::rounds;
 use crate::stage::{Stage, TIMEOUT};
+use crate::support::length::rounds;
 use crate::support::{Answer, Engine, Service};
 
 /// Beyond T, until the answer is there.
@@ -129,7 +129,7 @@ with open('small', 'wb') as file:
 }
 
 /// Whatever a script has left running changes nothing while its files are read, in a few rounds or, with
-/// `ONCEBOX_ATTACKS=full`, in hundreds.
+/// `ONCEBOX_TEST_LENGTH=full`, in hundreds.
 fn f09_nothing_changes_while_it_is_read(engine: Engine) {
     // Each writer is a daemon that nobody waits for; it has begun when the script ends.
     let growing = "

@@ -5,8 +5,8 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::rounds::rounds;
 use crate::stage::Stage;
+use crate::support::length::rounds;
 use crate::support::{Engine, Service};
 
 /// `plant` leaves canaries wherever something can be left, and a process that holds more of them;
@@ -124,7 +124,7 @@ fn found(service: &Service, script: &str) -> BTreeSet<String> {
 
 /// With containers that wait ahead, because what is made before a script arrives could be what
 /// another one has used. What is clean shows when the service ends. Forty pairs, and a thousand with
-/// `ONCEBOX_ATTACKS=full`.
+/// `ONCEBOX_TEST_LENGTH=full`.
 fn i11_nothing_is_found_of_an_earlier_run(engine: Engine) {
     const PAIRS_AT_ONCE: usize = 2;
     let stage = Stage::with(engine, &[("POOL_SIZE", "4")]);

@@ -2,8 +2,8 @@
 //! that the service holds stays bounded and is given back.
 
 use super::{outside, record, served_beside};
-use crate::rounds::rounds;
 use crate::stage::Stage;
+use crate::support::length::rounds;
 use crate::support::{Engine, Service};
 
 /// As many as the service takes at once; half of them from one address.

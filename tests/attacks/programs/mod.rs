@@ -1,6 +1,6 @@
 //! Attackers of other people's, as Debian has them.
 //!
-//! With `ONCEBOX_ATTACKS=full` they attack for longer, with all they have: a quarter of an hour
+//! With `ONCEBOX_TEST_LENGTH=full` they attack for longer, with all they have: a quarter of an hour
 //! for each engine, and minutes for the door.
 
 mod door;
@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::rounds::rounds;
 use crate::stage::Stage;
+use crate::support::length::rounds;
 use crate::support::{Answer, Engine, Service};
 
 /// For a neighbour's answer, on a machine that is under attack.

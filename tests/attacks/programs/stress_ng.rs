@@ -1,9 +1,9 @@
 //! stress-ng: the stressors of a class together, against the limits of one execution.
 
 use super::{attack, record};
-use crate::rounds::rounds;
 use crate::stage::Stage;
 use crate::support::Engine;
+use crate::support::length::rounds;
 
 const CLASSES: &[&str] = &[
     "cpu-cache",

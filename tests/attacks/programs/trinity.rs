@@ -1,9 +1,9 @@
 //! trinity: system calls with arguments that make sense to the kernel half-way.
 
 use super::{attack, record};
-use crate::rounds::rounds;
 use crate::stage::Stage;
 use crate::support::Engine;
+use crate::support::length::rounds;
 
 /// Calls of one run.
 const CALLS: usize = 2000;

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use crate::rows::ended;
-use crate::stage::{Stage, TIMEOUT, repeats};
+use crate::stage::{Stage, TIMEOUT};
 use crate::support::Engine;
+use crate::support::length::rounds;
 
 /// The largest that fits into a body of 1 MiB, where each line's end takes two bytes.
 const INPUT: usize = 960 * 1024;
@@ -54,7 +55,7 @@ fn r31_every_end_is_told_as_it_was(engine: Engine) {
 
 fn every_exit_code(stage: &Stage) {
     // What tells them apart is PID 1, which is the same on both engines.
-    let step = if stage.engine == Engine::Native { 1 } else { repeats(15, 1) };
+    let step = if stage.engine == Engine::Native { 1 } else { rounds(15, 1) };
     let codes: Vec<i64> = (0..=255).step_by(step).collect();
     let requests: Vec<Value> =
         codes.iter().map(|code| json!({"script": format!("exit {code}")})).collect();

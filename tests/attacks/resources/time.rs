@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use super::group::Group;
 use crate::neighbour::{HEALTH, Over, health, slowest};
 use crate::rows::ended;
-use crate::stage::{LIMITS, Stage, TIMEOUT, repeats};
+use crate::stage::{LIMITS, Stage, TIMEOUT};
+use crate::support::length::rounds;
 use crate::support::{Answer, Engine, host};
 
 /// How much later than its deadline a caller may have the answer, 99 times of 100.
@@ -72,8 +73,8 @@ fn assert_ended_by(deadline: f64, answers: &[(Answer, Duration)]) {
 }
 
 fn r25_sleep_ends_at_the_deadline(engine: Engine) {
-    let deadline = if repeats(0, 1) == 1 { TIMEOUT } else { 0.5 };
-    let requests = vec![json!({"script": "sleep 30", "timeout": deadline}); repeats(40, 200)];
+    let deadline = if rounds(0, 1) == 1 { TIMEOUT } else { 0.5 };
+    let requests = vec![json!({"script": "sleep 30", "timeout": deadline}); rounds(40, 200)];
     let answers = Stage::get(engine).clean_after(|service| service.run_all(&requests));
     assert_ended_by(deadline, &answers);
 }
