@@ -11,16 +11,8 @@
 //! under ceilings of memory, processes and processor time (`guard`), and privileged calls bear
 //! arguments that the kernel refuses.
 
-// Test code may stop at the first surprise; the lints against that are for the service. What is
-// shared with the suite `it` has more than is used here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    dead_code,
-    unused_imports
-)]
+// Test code may stop at the first surprise; the lints against that are for the service.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, unreachable_pub)]
 
 #[path = "../it/support/mod.rs"]
 #[macro_use]

@@ -11,9 +11,8 @@
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods)]
-#![allow(unreachable_pub, dead_code)]
+#![allow(unreachable_pub)]
 
-#[allow(unused_imports)] // Not every suite needs all of it.
 #[path = "../it/support/mod.rs"]
 #[macro_use]
 mod support;

@@ -6,7 +6,6 @@ use super::driver::{Fault, pass, trial};
 use super::proxy::{Act, Proxy};
 use super::seed;
 use super::service;
-use super::support::chance::Chance;
 use super::support::length::full;
 use super::support::{Engine, until};
 

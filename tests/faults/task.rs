@@ -48,7 +48,6 @@ pub enum Got {
 pub struct Sent {
     /// As in `X-Request-Id`.
     pub id: String,
-    pub began: Instant,
     pub took: Duration,
     /// From the script's start to its end, where its client followed it.
     pub ran: Option<Duration>,
@@ -65,10 +64,6 @@ impl Task {
             code: random.below(100),
             followed: random.below(3) == 0,
         }
-    }
-
-    pub fn id(&self) -> &str {
-        &self.id
     }
 
     pub fn request(&self) -> Value {
@@ -103,7 +98,7 @@ impl Task {
                 (post.send().and_then(reply).map_or_else(gone, |reply| self.judge(reply)), None)
             }
         };
-        Sent { id: self.id.clone(), began, took: began.elapsed(), ran, got }
+        Sent { id: self.id.clone(), took: began.elapsed(), ran, got }
     }
 
     fn judge(&self, reply: Reply) -> Got {

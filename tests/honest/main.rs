@@ -3,16 +3,8 @@
 //! The default run takes those of CPython's own test modules that matter most; with
 //! `ONCEBOX_TEST_LENGTH=full` it takes all that there are, half an hour for each engine.
 
-// Test code may stop at the first surprise; the lints against that are for the service. What is
-// shared with the suite `it` has more than is used here.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    unreachable_pub,
-    dead_code,
-    unused_imports
-)]
+// Test code may stop at the first surprise; the lints against that are for the service.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, unreachable_pub)]
 
 #[path = "../it/support/mod.rs"]
 #[macro_use]

@@ -11,15 +11,12 @@
 //! from the first tenth to the last is a figure of time: it is printed beside its bar, and counts
 //! with `--strict`, on a machine that does nothing else.
 
-// Test code may stop at the first surprise; the lints against that are for the service. What is
-// shared with the suite `it` has more than is used here.
+// Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::disallowed_methods,
     unreachable_pub,
-    dead_code,
-    unused_imports,
     unused_macros
 )]
 

@@ -6,7 +6,7 @@ use super::group::Group;
 use crate::rows::{ended, most_memory, oom_killed};
 use crate::stage::{Stage, TIMEOUT};
 use crate::support::length::rounds;
-use crate::support::{Engine, host};
+use crate::support::Engine;
 
 /// M of the rows.
 const MEMORY: u64 = 64 << 20;

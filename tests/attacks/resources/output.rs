@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::rows::ended;
 use crate::stage::Stage;
-use crate::support::{Answer, Engine, Service, host};
+use crate::support::{Answer, Engine, host};
 
 /// The operator's `OUTPUT_LIMIT`, of each stream.
 const CAP: usize = 65_536;

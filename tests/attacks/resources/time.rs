@@ -10,7 +10,7 @@ use crate::neighbour::{HEALTH, Over, health, slowest};
 use crate::rows::ended;
 use crate::stage::{LIMITS, Stage, TIMEOUT};
 use crate::support::length::rounds;
-use crate::support::{Answer, Engine, host};
+use crate::support::{Answer, Engine};
 
 /// How much later than its deadline a caller may have the answer, 99 times of 100.
 const LATE: Duration = Duration::from_millis(500);

@@ -1,5 +1,8 @@
 //! What every test uses: a service, a client, a deadline, and a look at what is left behind.
 
+// Several suites share this, and none uses all of it.
+#![allow(dead_code, unused_imports)]
+
 pub mod answer;
 pub mod chance;
 pub mod disk;
