@@ -44,7 +44,7 @@ fn docker_daemon_restarted_and_killed() {
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
     for (name, signal) in [("daemon restarted", Signal::TERM), ("daemon killed", Signal::KILL)] {
-        let fault = Fault::new(name, "onnection refused", LOST);
+        let fault = Fault::new(name, "container lost", LOST);
         trial(&service, &daemon, fault, |daemon| {
             daemon.end(signal);
             daemon.begin();

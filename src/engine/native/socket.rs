@@ -36,7 +36,8 @@ pub fn send(socket: impl AsFd, packet: &[u8], fd: Option<BorrowedFd<'_>>) -> io:
     Ok(())
 }
 
-/// One packet and its descriptor; `None` when the other side is gone.
+/// One packet and its descriptor, unless this process has no room for that; `None` when the other
+/// side is gone.
 ///
 /// # Errors
 /// `WouldBlock` when nothing is there and the socket does not block; `InvalidData` for a packet
@@ -55,7 +56,9 @@ pub fn receive(socket: impl AsFd) -> io::Result<Option<(Vec<u8>, Option<OwnedFd>
         RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
         _ => None,
     });
-    if received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
+    // A descriptor is also cut off where this process can open no more: its packet comes without it.
+    let too_many = received.flags.contains(ReturnFlags::CTRUNC) && fd.is_some();
+    if received.flags.contains(ReturnFlags::TRUNC) || too_many {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "packet too long"));
     }
     // No message of ours is empty, so an empty read is the end.
