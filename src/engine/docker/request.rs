@@ -29,7 +29,7 @@ pub(super) const INSTANCE_LABEL: &str = "org.oncebox.instance";
 pub(super) const OWNER_LABEL: &str = "org.oncebox.owner";
 
 /// What runtimes add to `/dev` unasked: no script gets terminals, or queues that no limit counts.
-const MASKED_DEVICES: &[&str] = &["/dev/mqueue", "/dev/pts", "/dev/tty"];
+const MASKED_DEVICES: &[&str] = &["/dev/mqueue", "/dev/pts"];
 
 /// The mode of a covered volume: anyone may look, nobody may write.
 const COVER_MODE: i64 = 0o555;
@@ -311,7 +311,6 @@ pub(super) mod tests {
             "/sys/firmware",
             "/dev/mqueue",
             "/dev/pts",
-            "/dev/tty",
             "/sys/devices/system/cpu/cpu0/thermal_throttle",
             "/sys/devices/system/cpu/cpu1/thermal_throttle"
         ],

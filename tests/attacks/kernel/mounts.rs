@@ -20,9 +20,9 @@ for top, folders, files in os.walk('/dev'):
         elif not stat.S_ISDIR(found.st_mode):
             others.add((os.path.relpath(path, '/dev'), stat.filemode(found.st_mode)))
 nodes -= {('null', 1, 3), ('zero', 1, 5), ('full', 1, 7), ('random', 1, 8), ('urandom', 1, 9)}
-# Covered by the null device.
-nodes -= {('tty', 1, 3)}
-print(nodes)
+# Whoever has no terminal can't open it.
+nodes -= {('tty', 5, 0)}
+print(nodes, opened('/dev/tty', os.O_RDWR) in ('ENXIO', 'ENOENT'))
 links = {('fd', 'to /proc/self/fd')} | {('std' + name, 'to /proc/self/fd/%d' % n) for n, name in enumerate(('in', 'out', 'err'))}
 links |= {('std' + name, 'to fd/%d' % n) for n, name in enumerate(('in', 'out', 'err'))}
 # They lead to what is hidden.
@@ -38,7 +38,7 @@ print(len(os.urandom(4)), open('/dev/zero', 'rb').read(2), opened('/dev/null', o
 ";
     assert_eq!(
         python(&Stage::get(engine), script),
-        "set()\nset()\n[]\n[]\n4 b'\\x00\\x00' opened\n"
+        "set() True\nset()\n[]\n[]\n4 b'\\x00\\x00' opened\n"
     );
 }
 

@@ -23,8 +23,10 @@ ARGUMENTS = {
         54: (-1, 1),  # setsockopt: of level SOL_SOCKET
         56: (0x800,),  # clone: CLONE_SIGHAND, which needs CLONE_VM
         133: (-1, 0),  # mknod: a regular file
+        160: (7,),  # setrlimit: RLIMIT_NOFILE
         202: (-1, 0),  # futex: FUTEX_WAIT
         259: (-1, -1, 0),  # mknodat: a regular file
+        302: (0, 7),  # prlimit64: RLIMIT_NOFILE of one's own
         317: (-1, 0),  # seccomp: without flags
     },
 }[os.uname().machine]

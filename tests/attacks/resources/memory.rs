@@ -5,8 +5,8 @@ use serde_json::json;
 use super::group::Group;
 use crate::rows::{ended, most_memory, oom_killed};
 use crate::stage::{Stage, TIMEOUT};
-use crate::support::length::rounds;
 use crate::support::Engine;
+use crate::support::length::rounds;
 
 /// M of the rows.
 const MEMORY: u64 = 64 << 20;

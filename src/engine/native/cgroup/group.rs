@@ -92,6 +92,19 @@ impl Group {
         files::set(pids, "pids.max", &limits.pids.to_string())
     }
 
+    /// Gives what has been killed all the processor time there is: held to its limit, a crowd of
+    /// processes takes seconds to die.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn unthrottle(&self) -> io::Result<()> {
+        let cpu = self.directory(Controller::Cpu)?;
+        match self.version {
+            Version::V1 => files::write(cpu, "cpu.cfs_quota_us", "-1"),
+            Version::V2 => files::write(cpu, "cpu.max", "max"),
+        }
+    }
+
     /// Moves the calling process in; on v2 it was born inside. To be called by the child itself:
     /// a parent's write would wait for a kernel grace period.
     ///
@@ -194,6 +207,8 @@ mod tests {
         group.limit(&LIMITS).unwrap();
         let found = names.map(|name| text(dir.path(), name));
         assert_eq!(found, ["67108864", "67108864", "0", "100000", "150000", "64"]);
+        group.unthrottle().unwrap();
+        assert_eq!(text(dir.path(), "cpu.cfs_quota_us"), "-1");
     }
 
     #[test]

@@ -159,6 +159,10 @@ impl<'a> Worker<'a> {
                 if let Some(living) = self.living.get_mut(&id) {
                     living.killed = true;
                     kill(&living.pidfd)?;
+                    if let (Some(name), Some(tree)) = (&living.group, &self.tree) {
+                        // What dies slowly dies all the same.
+                        let _ = tree.find(name).and_then(|group| group.unthrottle());
+                    }
                 }
             }
         }
