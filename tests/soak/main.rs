@@ -39,7 +39,7 @@ use clap::{Arg, ArgAction, Command, value_parser};
 
 use crate::load::{Length, Load};
 use crate::report::Report;
-use crate::resources::Resources;
+use crate::resources::{Resources, sample};
 use crate::support::chance::Chance;
 use crate::support::{Engine, Service, engines, until};
 
@@ -109,10 +109,17 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
     let runtime = runtime.expect("a runtime");
     let load = Arc::new(Load::on(&service, seed));
     let capacity = runtime.block_on(load.capacity(MEASURE));
+    let before = sample(service.pid());
     let resources = Resources::watch(service.pid());
     let runs = runtime.block_on(load.open(capacity * SHARE, length));
     drop(runtime);
     let resources = resources.end();
+    let mut after = sample(service.pid());
+    let began = std::time::Instant::now();
+    until("what it holds for those it has answered", SETTLE * 2, || {
+        after = sample(service.pid());
+        (after.descriptors <= before.descriptors || began.elapsed() > SETTLE).then_some(())
+    });
     service.terminate();
     let stopped = service.wait();
     let log = service.last_words();
@@ -123,7 +130,7 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
         orphans = residue.left();
         (orphans.is_empty() || began.elapsed() > SETTLE).then_some(())
     });
-    Report { engine, seed, capacity, runs, resources, orphans, stopped, log }
+    Report { engine, seed, capacity, runs, resources, rest: (before, after), orphans, stopped, log }
 }
 
 fn ready(service: &Service) {

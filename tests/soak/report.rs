@@ -9,7 +9,7 @@ use crate::load::Run;
 use crate::resources::Sample;
 use crate::support::Engine;
 
-/// How much the last tenth may hold more than the first.
+/// How much more it may hold at rest than before all of it.
 const GROWTH: f64 = 1.2;
 /// Descriptors come and go with connections and containers.
 const DESCRIPTORS: f64 = 16.0;
@@ -24,6 +24,8 @@ pub struct Report {
     /// In the order in which they ended.
     pub runs: Vec<Run>,
     pub resources: Vec<Sample>,
+    /// What the service held before, and what it held when all was answered.
+    pub rest: (Sample, Sample),
     pub orphans: BTreeSet<String>,
     pub stopped: ExitStatus,
     pub log: String,
@@ -34,8 +36,8 @@ impl Report {
         self.wrong(true) + self.wrong(false) == 0
             && self.orphans.is_empty()
             && self.stopped.success()
-            && self.memory().1 <= self.memory().0 * GROWTH
-            && self.descriptors().1 <= self.descriptors().0 + DESCRIPTORS
+            && self.rest.1.resident_kib <= self.rest.0.resident_kib * GROWTH
+            && self.rest.1.descriptors <= self.rest.0.descriptors + DESCRIPTORS
             && (!strict || self.drift() <= DRIFT)
     }
 
@@ -113,6 +115,12 @@ impl fmt::Display for Report {
             descriptors.0,
             descriptors.1,
             per_thousand(descriptors)
+        )?;
+        let (before, after) = self.rest;
+        writeln!(
+            f,
+            "at rest             {:.0} to {:.0} KiB, {} to {} descriptors",
+            before.resident_kib, after.resident_kib, before.descriptors, after.descriptors
         )?;
         let honest: Vec<Duration> =
             self.runs.iter().filter(|r| !r.hostile).map(|r| r.took).collect();

@@ -43,7 +43,7 @@ impl Resources {
     }
 }
 
-fn sample(service: u32) -> Sample {
+pub fn sample(service: u32) -> Sample {
     let own = |pid: &u32| {
         *pid == service || host::args(*pid).get(1).is_some_and(|command| command == "spawner")
     };
