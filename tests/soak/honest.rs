@@ -5,10 +5,13 @@ use serde_json::{Value, json};
 use crate::request::{Expected, Request};
 use crate::support::chance::Chance;
 
+/// A name, a request, and the fields of its answer that are not as after a script that did nothing.
+type Made = (&'static str, Value, Value);
+
 pub fn drawn(chance: &mut Chance) -> Request {
     let token = format!("{:016x}", chance.next());
     let number = chance.below(100_000) as usize;
-    let makers: [fn(&str, usize) -> (&'static str, Value, Value); 8] =
+    let makers: [fn(&str, usize) -> Made; 8] =
         [echo, echo, stdin, exit, stderr, python, file, pipe];
     let (name, body, fields) = chance.one_of(&makers)(&token, number);
     let mut expected = json!({
@@ -21,11 +24,11 @@ pub fn drawn(chance: &mut Chance) -> Request {
     Request { name, hostile: false, body, expected: Expected::Fields(expected) }
 }
 
-fn echo(token: &str, _: usize) -> (&'static str, Value, Value) {
+fn echo(token: &str, _: usize) -> Made {
     ("echo", json!({"script": format!("echo {token}")}), json!({"stdout": format!("{token}\n")}))
 }
 
-fn stdin(token: &str, _: usize) -> (&'static str, Value, Value) {
+fn stdin(token: &str, _: usize) -> Made {
     (
         "stdin",
         json!({"script": "cat; echo \"$A\"", "stdin": token, "env": {"A": "b"}}),
@@ -33,12 +36,12 @@ fn stdin(token: &str, _: usize) -> (&'static str, Value, Value) {
     )
 }
 
-fn exit(_: &str, number: usize) -> (&'static str, Value, Value) {
+fn exit(_: &str, number: usize) -> Made {
     let code = number % 256;
     ("exit", json!({"script": format!("exit {code}")}), json!({"exit_code": code}))
 }
 
-fn stderr(token: &str, _: usize) -> (&'static str, Value, Value) {
+fn stderr(token: &str, _: usize) -> Made {
     (
         "stderr",
         json!({"script": format!("echo {token} >&2; kill -USR1 $$")}),
@@ -46,7 +49,7 @@ fn stderr(token: &str, _: usize) -> (&'static str, Value, Value) {
     )
 }
 
-fn python(_: &str, number: usize) -> (&'static str, Value, Value) {
+fn python(_: &str, number: usize) -> Made {
     let sum = number * (number + 1) / 2;
     (
         "python",
@@ -55,7 +58,7 @@ fn python(_: &str, number: usize) -> (&'static str, Value, Value) {
     )
 }
 
-fn file(token: &str, _: usize) -> (&'static str, Value, Value) {
+fn file(token: &str, _: usize) -> Made {
     (
         "file",
         json!({"script": "tr a-f A-F <in/a >out", "files": [{"path": "in/a", "content": token}],
@@ -66,7 +69,7 @@ fn file(token: &str, _: usize) -> (&'static str, Value, Value) {
 }
 
 /// More than one process at once, and more output than a pipe holds.
-fn pipe(_: &str, number: usize) -> (&'static str, Value, Value) {
+fn pipe(_: &str, number: usize) -> Made {
     let lines = 500 + number % 500;
     (
         "pipe",
