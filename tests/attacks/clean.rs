@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use crate::support::images::digest;
+use crate::support::metrics::Metrics;
 use crate::support::{DEBIAN, Engine, Service, engines, host, until};
 
 /// From an answer until all behind it has gone.
@@ -126,15 +127,10 @@ fn volumes() -> Vec<String> {
 
 /// The service's own word for its slots.
 fn taken_slots(service: &Service) -> Vec<String> {
-    let metrics = service.get("/metrics").expect("an answer").body;
-    let metrics = String::from_utf8(metrics).expect("text");
-    let gauges = metrics.lines().filter_map(|line| line.split_once(' '));
-    let slots =
-        gauges.filter(|(name, _)| ["oncebox_running", "oncebox_queue_length"].contains(name));
-    let slots: Vec<_> = slots.collect();
-    assert_eq!(slots.len(), 2, "{metrics}");
-    let taken = slots.into_iter().filter(|(_, value)| *value != "0");
-    taken.map(|(name, value)| format!("{name} {value}")).collect()
+    const SLOTS: [&str; 2] = ["oncebox_running", "oncebox_queue_length"];
+    let metrics = Metrics::of(service);
+    let taken = SLOTS.iter().filter(|name| metrics.samples[**name] != 0.0);
+    taken.map(|name| format!("{name} {}", metrics.samples[*name])).collect()
 }
 
 /// What the shell of each engine's image is: none may be changed from within.

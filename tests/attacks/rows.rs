@@ -46,17 +46,21 @@ pub fn most_memory(answer: &Answer) -> u64 {
 fn every_row_has_a_test_that_bears_its_id() {
     let rows: BTreeSet<&str> = ROWS.split_whitespace().collect();
     assert_eq!(rows.len(), 108);
-    let tests = tested(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests")))
-        .chain(tested(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src"))))
-        .collect::<BTreeSet<_>>();
+    let tests = with_tests();
     let untested: Vec<_> = rows.iter().filter(|row| !tests.contains(&row.to_lowercase())).collect();
     assert!(untested.is_empty(), "rows without a test: {untested:?}");
     let unknown: Vec<_> = tests.iter().filter(|id| !rows.contains(&*id.to_uppercase())).collect();
     assert!(unknown.is_empty(), "tests of no row: {unknown:?}");
 }
 
+/// The rows that have a test, in small letters.
+pub fn with_tests() -> BTreeSet<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    ["tests", "src"].into_iter().flat_map(|folder| tested(&root.join(folder))).collect()
+}
+
 /// The ids in the names of a folder's functions: `fn r01_…`.
-pub fn tested(folder: &Path) -> Box<dyn Iterator<Item = String>> {
+fn tested(folder: &Path) -> Box<dyn Iterator<Item = String>> {
     let entries = fs::read_dir(folder).expect("a folder").flatten();
     Box::new(entries.flat_map(|entry| {
         let path = entry.path();

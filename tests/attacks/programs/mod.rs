@@ -10,13 +10,13 @@ mod trinity;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
 use crate::stage::Stage;
 use crate::support::length::rounds;
+use crate::support::meanwhile::meanwhile;
 use crate::support::{Answer, Engine, Service};
 
 /// For a neighbour's answer, on a machine that is under attack.
@@ -54,30 +54,16 @@ fn served_beside<T>(
     attack: impl FnOnce() -> T,
 ) -> T {
     let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 2));
-    let over = AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let neighbour = scope.spawn(|| {
-            let mut served = 0;
-            while !over.load(Ordering::SeqCst) {
-                let began = Instant::now();
-                let answer = post(&json!({"script": "echo ok"})).expect("an answer").ran();
-                assert_eq!(
-                    (answer.text(), answer.exit_code()),
-                    ("ok\n".to_owned(), 0),
-                    "{}",
-                    answer.0
-                );
-                assert!(began.elapsed() < PATIENCE, "served after {:?}", began.elapsed());
-                served += 1;
-                look();
-            }
-            served
-        });
-        let outcome = attack();
-        over.store(true, Ordering::SeqCst);
-        assert!(neighbour.join().expect("the neighbour is served") > 0, "none was served");
-        outcome
-    })
+    let again = || {
+        let began = Instant::now();
+        let answer = post(&json!({"script": "echo ok"})).expect("an answer").ran();
+        assert_eq!((answer.text(), answer.exit_code()), ("ok\n".to_owned(), 0), "{}", answer.0);
+        assert!(began.elapsed() < PATIENCE, "served after {:?}", began.elapsed());
+        look();
+    };
+    let (outcome, served) = meanwhile(again, attack);
+    assert!(!served.is_empty(), "none was served");
+    outcome
 }
 
 /// What a program prints that attacks from outside.

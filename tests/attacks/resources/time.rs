@@ -1,15 +1,15 @@
 //! Time without end.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::group::Group;
-use crate::neighbour::{HEALTH, Over, health, slowest};
+use crate::neighbour::{HEALTH, health, slowest};
 use crate::rows::ended;
 use crate::stage::{LIMITS, Stage, TIMEOUT};
 use crate::support::length::rounds;
+use crate::support::meanwhile::meanwhile;
 use crate::support::{Answer, Engine};
 
 /// How much later than its deadline a caller may have the answer, 99 times of 100.
@@ -26,23 +26,15 @@ fn r24_spinning_in_every_slot_leaves_the_service_its_time(engine: Engine) {
     let spin = "for core in $(seq $(nproc)); do while :; do :; done & done; wait";
     let requests: Vec<Value> =
         marks.iter().map(|mark| json!({"script": spin, "args": [mark]})).collect();
-    let over = AtomicBool::new(false);
     let (answers, used, asked) = Stage::get(engine).clean_after(|service| {
         std::thread::scope(|scope| {
             let used = marks
                 .iter()
                 .map(|mark| scope.spawn(|| Group::of(mark, "cpuacct").last("cpuacct.usage")));
             let used: Vec<_> = used.collect();
-            let asked = scope.spawn(|| {
-                let ask = || (!over.load(Ordering::SeqCst)).then(|| health(service));
-                std::iter::from_fn(ask).collect::<Vec<_>>()
-            });
-            let answers = {
-                let _over = Over(&over);
-                service.run_all(&requests)
-            };
+            let (answers, asked) = meanwhile(|| health(service), || service.run_all(&requests));
             let used = used.into_iter().map(|used| used.join().expect("a count"));
-            (answers, used.collect::<Vec<_>>(), asked.join().expect("every answer"))
+            (answers, used.collect::<Vec<_>>(), asked)
         })
     });
     for ((answer, _), used) in answers.iter().zip(used) {

@@ -13,6 +13,7 @@ pub mod http;
 pub mod images;
 pub mod layers;
 pub mod length;
+pub mod meanwhile;
 pub mod metrics;
 pub mod processes;
 pub mod raw;
