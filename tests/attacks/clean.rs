@@ -44,7 +44,7 @@ impl Belongings {
             held,
             canary: canary(),
             descriptors: descriptors(service),
-            resident: resident(service.pid()),
+            resident: host::kib(service.pid(), "VmRSS"),
             complaints: complaints(),
         }
     }
@@ -169,11 +169,6 @@ fn descriptors(service: &Service) -> usize {
     let open = fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("a living service");
     let open = open.flatten().filter_map(|entry| fs::read_link(entry.path()).ok());
     open.filter(|file| !kept.contains(&*file.to_string_lossy())).count()
-}
-
-fn resident(pid: u32) -> u64 {
-    let line = host::status(pid, "VmRSS").unwrap_or_default();
-    line.split(' ').next().and_then(|kib| kib.parse().ok()).unwrap_or_default()
 }
 
 /// 0 where the kernel's log can't be read.

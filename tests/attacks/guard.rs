@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::support::{Engine, service::oncebox};
+use crate::support::service::{oncebox, prepared};
+use crate::support::{Engine, host};
 
 const MEMORY: &str = "2147483648";
 const PROCESSES: &str = "1024";
@@ -37,7 +38,11 @@ impl Guard {
             ("pids", vec![("pids.max", PROCESSES)]),
             ("cpu", vec![("cpu.cfs_period_us", CPU[1]), ("cpu.cfs_quota_us", CPU[0])]),
         ] {
-            let group = if own { above(controller).join(&name) } else { daemons(controller) };
+            let group = if own {
+                host::control_group(std::process::id(), controller).join(&name)
+            } else {
+                daemons(controller)
+            };
             fs::create_dir_all(&group).expect("a control group");
             for (file, ceiling) in ceilings {
                 let file = group.join(file);
@@ -59,26 +64,10 @@ impl Guard {
         if !self.own {
             return serve;
         }
-        let mut entered = Command::new("/bin/sh");
-        let enter = "for g in $GUARDS; do echo $$ >$g/cgroup.procs || exit 1; done; unset GUARDS; exec \"$@\"";
-        entered.args(["-c", enter, "sh"]).arg(serve.get_program()).args(serve.get_args());
-        entered.env_clear();
-        entered.envs(serve.get_envs().filter_map(|(name, value)| Some((name, value?))));
         let groups: Vec<_> = self.groups.iter().map(|group| group.display().to_string()).collect();
-        entered.env("GUARDS", groups.join(" "));
-        entered
+        let groups = groups.join(" ");
+        prepared(&format!("for g in {groups}; do echo $$ >$g/cgroup.procs || exit 1; done"), &serve)
     }
-}
-
-/// The suite's own control group.
-fn above(controller: &str) -> PathBuf {
-    let own = fs::read_to_string("/proc/self/cgroup").expect("/proc/self/cgroup");
-    let path = own.lines().find_map(|line| {
-        let mut fields = line.splitn(3, ':').skip(1);
-        fields.next()?.split(',').any(|name| name == controller).then(|| fields.next())?
-    });
-    let path = path.unwrap_or_else(|| panic!("no controller {controller} of cgroup v1"));
-    Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
 }
 
 /// Where Docker's daemon puts its containers.

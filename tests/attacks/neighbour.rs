@@ -6,6 +6,7 @@ use serde_json::json;
 
 use crate::support::Service;
 use crate::support::meanwhile::meanwhile;
+use crate::support::wait::percentile;
 
 /// How many runs tell how long one takes alone, or as many as there is patience for.
 const ALONE: usize = 30;
@@ -23,22 +24,16 @@ pub const HEALTH: Duration = Duration::from_millis(100);
 pub fn beside<T>(service: &Service, attack: impl FnOnce() -> T) -> T {
     let began = Instant::now();
     let patient = |_: &usize| began.elapsed() < PATIENCE;
-    let alone = slowest(&(0..ALONE).take_while(patient).map(|_| once(service)).collect::<Vec<_>>());
+    let alone: Vec<_> = (0..ALONE).take_while(patient).map(|_| once(service)).collect();
+    let alone = percentile(&alone, 99);
     let again = || (once(service), health(service));
     let (outcome, seen) = meanwhile(again, attack);
     let (executions, health): (Vec<_>, Vec<_>) = seen.into_iter().unzip();
-    let (executions, health) = (slowest(&executions), slowest(&health));
+    let (executions, health) = (percentile(&executions, 99), percentile(&health, 99));
     let most = (alone * 3).max(FLOOR);
     assert!(executions <= most, "p99 {executions:?} beside the attack, {alone:?} alone");
     assert!(health <= HEALTH, "/health took {health:?}");
     outcome
-}
-
-/// The 99th of a hundred.
-pub fn slowest(all: &[Duration]) -> Duration {
-    let mut sorted = all.to_vec();
-    sorted.sort();
-    sorted[(sorted.len() * 99).div_ceil(100) - 1]
 }
 
 fn once(service: &Service) -> Duration {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use super::driver::{Fault, pass, trial};
 use super::seed::left_out;
-use super::support::service::oncebox;
+use super::support::service::{oncebox, prepared};
 use super::support::{Engine, host};
 use super::{service, service_of};
 
@@ -101,12 +101,9 @@ impl LogReader {
 
     /// The program with its output into the pipe, under its own pid.
     fn program(&self, engine: Engine) -> Command {
-        let service = oncebox("serve", engine);
-        let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg("exec \"$0\" serve >\"$PIPE\" 2>&1").arg(service.get_program());
-        shell.env_clear().envs(service.get_envs().filter_map(|(n, v)| Some((n, v?))));
-        shell.env("PIPE", self.folder.path().join("log"));
-        shell
+        let pipe = self.folder.path().join("log");
+        let into = format!("exec >\"{}\" 2>&1", pipe.display());
+        prepared(&into, &oncebox("serve", engine))
     }
 
     fn go_on(&self, reading: bool) {

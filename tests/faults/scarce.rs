@@ -2,8 +2,7 @@
 
 use std::fs;
 use std::net::{IpAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -14,18 +13,9 @@ use super::support::disk::Disk;
 use super::support::images::{Image, busybox, noise};
 use super::support::layers::Archive;
 use super::support::registry::Registry;
-use super::support::service::{client, oncebox};
-use super::support::{Engine, until};
+use super::support::service::{client, oncebox, prepared};
+use super::support::{Engine, host, until};
 use super::{service, service_of};
-
-/// The service under a shell that prepares something for it first, under its own pid.
-fn after(preparation: &str, engine: Engine) -> Command {
-    let service = oncebox("serve", engine);
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(format!("{preparation}; exec \"$0\" serve")).arg(service.get_program());
-    shell.env_clear().envs(service.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    shell
-}
 
 /// More connections than there may be descriptors, from as many addresses as that takes.
 fn descriptors(engine: Engine) {
@@ -39,7 +29,7 @@ fn descriptors(engine: Engine) {
         "can open no more files",
         "oncebox_faults_total{fault=\"no_descriptors\"}",
     );
-    let few = after(&format!("ulimit -n {MOST}"), engine);
+    let few = prepared(&format!("ulimit -n {MOST}"), &oncebox("serve", engine));
     let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
     trial(&service, engine, fault, |random| {
         let open: Vec<_> =
@@ -54,11 +44,8 @@ struct Processes(PathBuf);
 
 impl Processes {
     fn new() -> Self {
-        let own = fs::read_to_string("/proc/self/cgroup").expect("/proc");
-        let line = own.lines().find_map(|line| line.split_once(":pids:"));
-        let (_, path) = line.expect("a hierarchy for pids");
-        let name = format!("faults-{}", std::process::id());
-        let folder = Path::new("/sys/fs/cgroup/pids").join(path.trim_start_matches('/')).join(name);
+        let suite = std::process::id();
+        let folder = host::control_group(suite, "pids").join(format!("faults-{suite}"));
         fs::create_dir(&folder).expect("as root");
         Self(folder)
     }
@@ -96,7 +83,7 @@ fn processes(engine: Engine) {
             Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless()
         }
     };
-    let service = service_of(after(&prepare, engine), engine, &[]);
+    let service = service_of(prepared(&prepare, &oncebox("serve", engine)), engine, &[]);
     trial(&service, engine, fault, |random| {
         group.most(group.now().trim());
         pass(random.millis(1500, 2500));

@@ -149,8 +149,7 @@ fn said(wave: usize, client: usize) -> String {
 
 /// Memory of the service itself, in KiB.
 fn memory(service: &Service) -> u64 {
-    let size = host::status(service.pid(), "VmRSS").expect("a running service");
-    size.trim_end_matches(" kB").parse().expect("a number")
+    host::kib(service.pid(), "VmRSS")
 }
 
 on_both_engines! {

@@ -194,8 +194,8 @@ fn many_executions_leave_nothing(engine: Engine) {
     let run = || drop(service.run(&json!({"script": "echo x"})));
     // What waits ahead has two each: a stream, and on the native engine a process.
     let descriptors = || {
-        let open = std::fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("/proc").count();
-        open as f64 - 2.0 * Metrics::of(&service).sample("oncebox_pool_waiting")
+        host::descriptors(service.pid()) as f64
+            - 2.0 * Metrics::of(&service).sample("oncebox_pool_waiting")
     };
     (0..5).for_each(|_| run());
     let before = descriptors();

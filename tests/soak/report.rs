@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::load::Run;
 use crate::resources::Sample;
 use crate::support::Engine;
+use crate::support::wait::percentile;
 
 /// How much more it may hold at rest than before all of it.
 const GROWTH: f64 = 1.2;
@@ -75,15 +76,6 @@ impl Report {
         let (first, last) = self.slow();
         last.as_secs_f64() / first.as_secs_f64() - 1.0
     }
-}
-
-fn percentile(all: &[Duration], percent: usize) -> Duration {
-    let mut sorted = all.to_vec();
-    sorted.sort();
-    sorted
-        .get((sorted.len() * percent).div_ceil(100).saturating_sub(1))
-        .copied()
-        .unwrap_or_default()
 }
 
 impl fmt::Display for Report {

@@ -4,7 +4,7 @@
 use super::{outside, record, served_beside};
 use crate::stage::Stage;
 use crate::support::length::rounds;
-use crate::support::{Engine, Service};
+use crate::support::{Engine, Service, host};
 
 /// As many as the service takes at once; half of them from one address.
 const CONNECTIONS: usize = 400;
@@ -21,19 +21,14 @@ const EXECUTE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/attacks/progra
 /// Runs an attack twice: what the service keeps for so many connections it keeps once.
 fn besiege(stage: &Stage, what: &str, attack: impl Fn(&Service) -> String) {
     attack(stage.service());
-    let before = descriptors(stage.service());
+    let before = host::descriptors(stage.service().pid());
     let mut most = 0;
     let told = stage.clean_after(|service| {
-        let look = || most = most.max(descriptors(service));
+        let look = || most = most.max(host::descriptors(service.pid()));
         served_beside(service, look, || attack(service))
     });
     record(&format!("{what}: {told}; {most} descriptors at most, {before} before"));
     assert!(most <= before + CONNECTIONS, "{most} descriptors, {before} before");
-}
-
-/// Its open files.
-fn descriptors(service: &Service) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("a living service").count()
 }
 
 /// More connections than one address may have, for a while.

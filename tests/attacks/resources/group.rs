@@ -1,7 +1,7 @@
 //! A container's control group, read from outside as long as its script runs.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::support::{host, until};
@@ -16,14 +16,7 @@ impl Group {
     /// this argument.
     pub fn of(argument: &str, controller: &str) -> Self {
         let script = host::await_argument(argument);
-        let groups = host::proc(script, "cgroup").expect("a living process");
-        let path = groups.lines().find_map(|line| {
-            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
-            controllers.split(',').any(|name| name == controller).then_some(path)
-        });
-        let path = path.unwrap_or_else(|| panic!("no {controller} of cgroup v1 in {groups}"));
-        let folder = Path::new("/sys/fs/cgroup").join(controller);
-        Self { folder: folder.join(path.trim_start_matches('/')), script }
+        Self { folder: host::control_group(script, controller), script }
     }
 
     /// The last number of a counter that only grows.

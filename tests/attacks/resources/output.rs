@@ -26,22 +26,17 @@ fn assert_cut(answer: &Answer, stream: &str) {
 fn flooded(stage: &Stage, script: &str) -> Answer {
     stage.clean_after(|service| {
         let pid = service.pid();
-        let (resident, logged) = (kib(pid, "VmRSS"), service.log().len());
+        let (resident, logged) = (host::kib(pid, "VmRSS"), service.log().len());
         let daemons = logs_of_the_daemon(stage.engine);
         // The most that is ever resident counts anew from here.
         std::fs::write(format!("/proc/{pid}/clear_refs"), "5").expect("as root");
         let answer = service.run(&json!({ "script": script }));
-        let most = kib(pid, "VmHWM");
+        let most = host::kib(pid, "VmHWM");
         assert!(most <= resident + GROWTH, "{most} KiB resident, {resident} before");
         assert!(service.log().len() <= logged + LINES, "{}", service.last_words());
         assert_eq!(logs_of_the_daemon(stage.engine), daemons);
         answer
     })
-}
-
-fn kib(pid: u32, field: &str) -> u64 {
-    let size = host::status(pid, field).expect("a living process");
-    size.trim_end_matches(" kB").parse().expect("a number")
 }
 
 /// Bytes of all that Docker's daemon has written down of what containers print.

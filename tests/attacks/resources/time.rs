@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::group::Group;
-use crate::neighbour::{HEALTH, health, slowest};
+use crate::neighbour::{HEALTH, health};
 use crate::rows::ended;
 use crate::stage::{LIMITS, Stage, TIMEOUT};
 use crate::support::length::rounds;
 use crate::support::meanwhile::meanwhile;
+use crate::support::wait::percentile;
 use crate::support::{Answer, Engine};
 
 /// How much later than its deadline a caller may have the answer, 99 times of 100.
@@ -43,7 +44,7 @@ fn r24_spinning_in_every_slot_leaves_the_service_its_time(engine: Engine) {
         assert!(used <= SHARE * wall * 1.2, "{used} s of {wall} s: {}", answer.0);
         assert!(used > 0.0, "not counted: {}", answer.0);
     }
-    let most = slowest(&asked);
+    let most = percentile(&asked, 99);
     assert!(most <= HEALTH, "/health took {most:?}, asked {} times", asked.len());
 }
 
@@ -56,11 +57,10 @@ fn assert_ended_by(deadline: f64, answers: &[(Answer, Duration)]) {
         let ran = waited.saturating_sub(answer.waited()).max(answer.execution_time());
         ran.saturating_sub(Duration::from_secs_f64(deadline))
     });
-    let mut late: Vec<_> = late.collect();
-    late.sort_unstable();
-    let all_but_one = late[(late.len() * 99).div_ceil(100) - 1];
+    let late: Vec<_> = late.collect();
+    let all_but_one = percentile(&late, 99);
     assert!(all_but_one <= LATE, "99 % were late by {all_but_one:?} at most");
-    let latest = late[late.len() - 1];
+    let latest = percentile(&late, 100);
     assert!(latest <= LATEST, "the latest was late by {latest:?}");
 }
 

@@ -27,10 +27,6 @@ fn p99(post: &impl Fn(&Value) -> reqwest::Result<crate::support::Reply>, count: 
     took[count * 99 / 100]
 }
 
-fn descriptors(service: &Service) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", service.pid())).expect("a service").count()
-}
-
 /// A thousand clients that say a byte a second, or nothing: each is gone in time, one address has at
 /// most its half of the places, and whoever comes from elsewhere notices nothing.
 fn w18_slow_heads_are_cut_off(engine: Engine) {
@@ -41,7 +37,7 @@ fn w18_slow_heads_are_cut_off(engine: Engine) {
     let service = Service::start(engine, &settings);
     let honest = service.poster_from(Ipv4Addr::new(127, 0, 0, 2));
     p99(&honest, 50);
-    let (base, alone) = (descriptors(&service), p99(&honest, 200));
+    let (base, alone) = (host::descriptors(service.pid()), p99(&honest, 200));
     let began = Instant::now();
     let mut slow: Vec<_> = (0..1000).map(|_| Raw::from(ATTACKER, &service)).collect();
     let refusals = r#"oncebox_refusals_total{code="too_many_connections"}"#;
@@ -59,7 +55,11 @@ fn w18_slow_heads_are_cut_off(engine: Engine) {
             let mut worst = Duration::ZERO;
             while began.elapsed() < head_timeout {
                 worst = worst.max(p99(&honest, 100));
-                assert!(descriptors(&service) <= base + CAP, "{}", descriptors(&service));
+                assert!(
+                    host::descriptors(service.pid()) <= base + CAP,
+                    "{}",
+                    host::descriptors(service.pid())
+                );
             }
             worst
         });
@@ -143,10 +143,7 @@ fn w19_a_slow_body_is_cut_off(engine: Engine) {
 fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
     let settings = [("WRITE_TIMEOUT", "2"), ("MAX_OUTPUT_LIMIT", "16m"), ("CPU_LIMIT", "2")];
     let service = Service::start(engine, &settings);
-    let memory = || {
-        let size = host::status(service.pid(), "VmRSS").expect("a running service");
-        size.trim_end_matches(" kB").parse::<u64>().expect("a number")
-    };
+    let memory = || host::kib(service.pid(), "VmRSS");
     let script = "head -c 12000000 /dev/zero | tr '\\0' x";
     let request = json!({"script": script, "output_limit": "16m"}).to_string();
     // The first answer of its size takes memory that is kept for the next one.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -38,6 +39,28 @@ pub fn status(pid: u32, field: &str) -> Option<String> {
     let status = proc(pid, "status")?;
     let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
     line.map(|value| value.trim().to_owned())
+}
+
+/// A size of `/proc/PID/status` in KiB, such as `VmRSS`.
+pub fn kib(pid: u32, field: &str) -> u64 {
+    let size = status(pid, field).expect("a living process");
+    size.trim_end_matches(" kB").parse().expect("a number")
+}
+
+/// How many files a process has open.
+pub fn descriptors(pid: u32) -> usize {
+    fs::read_dir(format!("/proc/{pid}/fd")).expect("a living process").count()
+}
+
+/// The folder of the control group that a process is in, of a controller of cgroup v1.
+pub fn control_group(pid: u32, controller: &str) -> PathBuf {
+    let groups = proc(pid, "cgroup").expect("a living process");
+    let path = groups.lines().find_map(|line| {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        controllers.split(',').any(|name| name == controller).then_some(path)
+    });
+    let path = path.unwrap_or_else(|| panic!("no {controller} of cgroup v1 in {groups}"));
+    Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
 }
 
 /// Processes that have this very argument.

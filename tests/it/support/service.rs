@@ -304,6 +304,15 @@ pub fn oncebox(subcommand: &str, engine: Engine) -> Command {
     command
 }
 
+/// The same program, under its own pid, from a shell that prepares something for it first.
+pub fn prepared(preparation: &str, program: &Command) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{preparation}; exec \"$@\""), "sh"]);
+    shell.arg(program.get_program()).args(program.get_args());
+    shell.env_clear().envs(program.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell
+}
+
 /// A client that waits long enough for anything the suite asks for.
 pub fn client() -> ClientBuilder {
     // A process chooses once whose cryptography TLS has; a second choice is not another one.

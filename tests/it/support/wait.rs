@@ -1,4 +1,4 @@
-//! Waiting for a condition: the only place that sleeps.
+//! Waiting for a condition: the only place that sleeps; and how long it took.
 
 use std::time::{Duration, Instant};
 
@@ -17,4 +17,11 @@ pub fn until<T>(what: &str, limit: Duration, mut ready: impl FnMut() -> Option<T
         let pause = began.elapsed() / 20;
         std::thread::sleep(pause.clamp(Duration::from_micros(200), Duration::from_millis(10)));
     }
+}
+
+/// What so many of a hundred took at the most.
+pub fn percentile(took: &[Duration], percent: usize) -> Duration {
+    let mut sorted = took.to_vec();
+    sorted.sort_unstable();
+    sorted[(sorted.len() * percent).div_ceil(100) - 1]
 }
