@@ -28,4 +28,5 @@ mod programs;
 mod promises;
 mod resources;
 mod rows;
+mod scripts;
 mod stage;

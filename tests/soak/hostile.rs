@@ -1,38 +1,22 @@
 //! What one in ten sends: the attack suite's own, those that a busy machine can take by the hundred.
+//! What a row has written for one look from outside, or without an end, stands here in a shorter form.
 
 use serde_json::{Value, json};
 
 use crate::request::{Expected, Request};
+use crate::scripts;
 use crate::support::chance::Chance;
-
-const ANY: &[&str] = &["completed", "signaled", "timed_out", "out_of_memory"];
 
 /// Row, language, script, how it may end, the limit that it must hit.
 type Hostile =
     (&'static str, &'static str, &'static str, &'static [&'static str], Option<&'static str>);
 
 const SCRIPTS: &[Hostile] = &[
-    ("R01", "sh", "f() { f | f & }; f; sleep 0.1; exit 1", ANY, None),
-    (
-        "R02",
-        "sh",
-        "trap '' TERM HUP INT; (trap '' TERM; setsid sh -c 'setsid sleep 3600 &' &); sleep 3600",
-        &["timed_out"],
-        None,
-    ),
+    ("R01", "sh", scripts::FORK_BOMB, &["timed_out", "completed"], None),
+    ("R02", "python", scripts::DUCKING_FORK_BOMB, &["timed_out"], None),
     ("R03", "sh", "setsid sleep 3600 & exit 0", &["completed"], None),
-    (
-        "R05",
-        "python",
-        "
-import threading, time
-try:
-    for _ in range(10000): threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
-except RuntimeError: pass
-import os; os._exit(0)",
-        &["completed"],
-        Some("pids"),
-    ),
+    ("R05", "python", scripts::THREADS, &["completed"], Some("pids")),
+    ("R06", "python", scripts::ZOMBIES, &["completed"], Some("pids")),
     (
         "R07",
         "python",
@@ -40,28 +24,15 @@ import os; os._exit(0)",
         &["out_of_memory"],
         Some("memory"),
     ),
-    (
-        "R08",
-        "sh",
-        "python3 -c 'b = []\nwhile True: b.append(bytearray(4 << 20))'; exit 0",
-        &["out_of_memory"],
-        Some("memory"),
-    ),
+    ("R08", "sh", scripts::MEMORY_BOMB_IN_A_CHILD, &["out_of_memory"], Some("memory")),
     ("R10", "sh", "head -c 20m /dev/zero >/tmp/f; exit 0", &["completed"], Some("tmp")),
-    (
-        "R11",
-        "python",
-        "
-try:
-    for n in range(100000): open('/tmp/%d' % n, 'w').close()
-except OSError: pass",
-        &["completed"],
-        Some("tmp"),
-    ),
+    ("R11", "python", scripts::NAMES, &["completed"], Some("tmp")),
     ("R17", "sh", "yes | head -c 300000", &["completed"], Some("output")),
-    ("R24", "sh", "while :; do :; done", &["timed_out"], None),
-    ("R26", "sh", "trap '' TERM INT HUP ALRM QUIT; kill -STOP $$", &["timed_out"], None),
-    ("R27", "sh", "sleep 9 & kill -9 -1; exit 0", &["completed"], None),
+    ("R22", "python", scripts::DESCRIPTORS, &["completed"], None),
+    ("R24", "sh", scripts::SPIN, &["timed_out"], None),
+    ("R26", "sh", scripts::IGNORE_SIGNALS, &["timed_out"], None),
+    ("R27", "sh", scripts::STOP_ALL, &["timed_out"], None),
+    ("R27", "sh", scripts::KILL_ALL, &["signaled"], None),
     ("R34", "sh", "ulimit -c unlimited; kill -ABRT $$", &["signaled"], None),
     (
         "I02",
@@ -93,7 +64,7 @@ for n in (165, 166, 155, 161, 272, 308, 304, 321, 298, 323, 425, 248, 250, 101):
 pub fn drawn(chance: &mut Chance) -> Request {
     let (name, language, script, among, limit) = *chance.one_of(SCRIPTS);
     // What ends of itself has the time for that, however busy the machine is.
-    let timeout = if among == ["timed_out"] { 0.5 } else { 10.0 };
+    let timeout = if among.contains(&"timed_out") { 0.5 } else { 10.0 };
     let body: Value = json!({
         "script": script, "language": language, "timeout": timeout, "outputs": ["*"],
     });

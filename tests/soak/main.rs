@@ -30,6 +30,8 @@ mod load;
 mod report;
 mod request;
 mod resources;
+#[path = "../attacks/scripts.rs"]
+mod scripts;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::clean::Belongings;
 use crate::rows::{ended, oom_killed};
+use crate::scripts;
 use crate::stage::Stage;
 use crate::support::{Engine, host};
 
@@ -65,20 +66,10 @@ fn written_to_disk(pid: u32) -> u64 {
 
 /// One name for every 4 KiB, and 1,024 at the least.
 fn r11_names_in_tmp_run_out(engine: Engine) {
-    let script = "
-import errno, os
-entries = 0
-try:
-    while True:
-        os.close(os.open(f'/tmp/{entries}', os.O_CREAT | os.O_WRONLY))
-        entries += 1
-except OSError as e:
-    print(errno.errorcode[e.errno], entries)
-";
     let stage = Stage::get(engine);
     for (size, inodes) in [("16m", 4096), ("4m", 1024)] {
         let before = Belongings::of(stage.service());
-        let request = json!({"script": script, "language": "python", "tmp_size": size});
+        let request = json!({"script": scripts::NAMES, "language": "python", "tmp_size": size});
         let answer = stage.service().run(&request);
         before.again_within(Duration::from_secs(1), stage.service());
         assert_eq!((ended(&answer), answer.exit_code()), ("completed", 0), "{}", answer.0);

@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::group::Group;
 use crate::rows::{ended, most_memory, oom_killed};
+use crate::scripts;
 use crate::stage::{Stage, TIMEOUT};
 use crate::support::Engine;
 use crate::support::length::rounds;
@@ -42,8 +43,8 @@ while True: x.append(b'x' * (1 << 20))
 
 /// The kernel's counters tell, whatever the main process does.
 fn r08_a_memory_bomb_in_a_child_is_told(engine: Engine) {
-    let script = "python3 -c \"x = b'x' * (200 << 20)\"; echo parent goes on; exit 0";
-    let requests = vec![json!({"script": script, "timeout": 20}); rounds(10, 50)];
+    let requests =
+        vec![json!({"script": scripts::MEMORY_BOMB_IN_A_CHILD, "timeout": 20}); rounds(10, 50)];
     let answers = Stage::get(engine).clean_after(|service| service.run_all(&requests));
     for (answer, _) in answers {
         assert_eq!((ended(&answer), oom_killed(&answer)), ("oom", true), "{}", answer.0);

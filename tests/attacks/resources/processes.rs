@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::group::Group;
 use crate::neighbour::beside;
 use crate::rows::{ended, most_pids};
+use crate::scripts;
 use crate::stage::{Stage, TIMEOUT};
 use crate::support::{Answer, Engine, Service, host, until};
 
@@ -33,7 +34,7 @@ fn explode(service: &Service, bomb: &Value, mark: &str) -> (Answer, u64) {
 
 fn r01_a_fork_bomb_is_held_by_the_cap(engine: Engine) {
     let mark = format!("r01-{}-{engine}", std::process::id());
-    let bomb = json!({"script": "b() { b | b & }; b; sleep 30", "args": [mark]});
+    let bomb = json!({"script": scripts::FORK_BOMB, "args": [mark]});
     let (answer, most) = Stage::get(engine)
         .clean_after(|service| beside(service, || explode(service, &bomb, &mark)));
     let over =
@@ -44,20 +45,7 @@ fn r01_a_fork_bomb_is_held_by_the_cap(engine: Engine) {
 
 fn r02_a_fork_bomb_that_ducks_ends_by_its_deadline(engine: Engine) {
     let mark = format!("r02-{}-{engine}", std::process::id());
-    let script = "
-import os, signal
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-    signal.signal(number, signal.SIG_IGN)
-while True:
-    try:
-        if os.fork() == 0:
-            os.setsid()
-            if os.fork():
-                os._exit(0)
-    except OSError:
-        pass
-";
-    let bomb = json!({"script": script, "language": "python", "args": [mark]});
+    let bomb = json!({"script": scripts::DUCKING_FORK_BOMB, "language": "python", "args": [mark]});
     let (answer, most) = Stage::get(engine).clean_after(|service| explode(service, &bomb, &mark));
     assert_eq!(ended(&answer), "timeout", "{}", answer.0);
     let ran = answer.execution_time().as_secs_f64();
@@ -89,38 +77,16 @@ fn r03_a_daemon_does_not_outlive_its_script(engine: Engine) {
 }
 
 fn r05_a_thread_too_many_is_refused(engine: Engine) {
-    let script = "
-import ctypes, errno
-libc = ctypes.CDLL(None)
-thread, made = ctypes.c_ulong(), 0
-while made < 10000:
-    failed = libc.pthread_create(ctypes.byref(thread), None, libc.pause, None)
-    if failed:
-        break
-    made += 1
-print(made, errno.errorcode.get(failed), flush=True)
-";
-    let answer = Stage::get(engine).attack(&json!({"script": script, "language": "python"}));
+    let answer =
+        Stage::get(engine).attack(&json!({"script": scripts::THREADS, "language": "python"}));
     assert_eq!((ended(&answer), answer.exit_code()), ("completed", 0), "{}", answer.0);
     assert_refused_at_the_cap(&answer);
 }
 
 /// Each child ends at once, and stays on the list of processes because nobody asks for its end.
 fn r06_zombies_go_with_their_container(engine: Engine) {
-    let script = "
-import errno, os
-made = 0
-try:
-    while made < 10000:
-        if os.fork() == 0:
-            os._exit(0)
-        made += 1
-except OSError as e:
-    print(made, errno.errorcode[e.errno], flush=True)
-states = [open(f'/proc/{pid}/stat').read().rsplit(') ', 1)[1][0] for pid in os.listdir('/proc') if pid.isdigit()]
-assert states.count('Z') == made, states
-";
-    let answer = Stage::get(engine).attack(&json!({"script": script, "language": "python"}));
+    let answer =
+        Stage::get(engine).attack(&json!({"script": scripts::ZOMBIES, "language": "python"}));
     assert_eq!((ended(&answer), answer.exit_code()), ("completed", 0), "{}", answer.0);
     assert_refused_at_the_cap(&answer);
 }
@@ -139,16 +105,7 @@ fn assert_refused_at_the_cap(answer: &Answer) {
 }
 
 fn r22_descriptors_run_out(engine: Engine) {
-    let script = "
-import errno, os
-held = [0, 1, 2]
-try:
-    while len(held) < 100000:
-        held.append(os.open('/dev/null', os.O_RDONLY))
-except OSError as e:
-    print(errno.errorcode[e.errno], len(held), max(held))
-";
-    assert_eq!(Stage::get(engine).python(script), "EMFILE 1024 1023\n");
+    assert_eq!(Stage::get(engine).python(scripts::DESCRIPTORS), "EMFILE 1024 1023\n");
 }
 
 on_both_engines! {

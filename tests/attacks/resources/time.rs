@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::group::Group;
 use crate::neighbour::{HEALTH, health};
 use crate::rows::ended;
+use crate::scripts;
 use crate::stage::{LIMITS, Stage, TIMEOUT};
 use crate::support::length::rounds;
 use crate::support::meanwhile::meanwhile;
@@ -24,9 +25,8 @@ fn r24_spinning_in_every_slot_leaves_the_service_its_time(engine: Engine) {
     let slots = LIMITS.iter().find(|(name, _)| *name == "MAX_CONCURRENT").expect("a setting").1;
     let marks = (0..slots.parse().expect("a number")).map(|n: u32| format!("r24-{n}-{engine}"));
     let marks: Vec<String> = marks.collect();
-    let spin = "for core in $(seq $(nproc)); do while :; do :; done & done; wait";
     let requests: Vec<Value> =
-        marks.iter().map(|mark| json!({"script": spin, "args": [mark]})).collect();
+        marks.iter().map(|mark| json!({"script": scripts::SPIN, "args": [mark]})).collect();
     let (answers, used, asked) = Stage::get(engine).clean_after(|service| {
         std::thread::scope(|scope| {
             let used = marks
@@ -72,9 +72,8 @@ fn r25_sleep_ends_at_the_deadline(engine: Engine) {
 }
 
 fn r26_ignored_signals_do_not_put_the_deadline_off(engine: Engine) {
-    let words = "trap '' TERM HUP INT ALRM QUIT; while :; do sleep 30; done";
     let handlers = "trap 'echo no' TERM HUP INT ALRM QUIT; while :; do sleep 30; done";
-    let requests = [words, handlers].map(|script| json!({ "script": script }));
+    let requests = [scripts::IGNORE_SIGNALS, handlers].map(|script| json!({ "script": script }));
     let answers = Stage::get(engine).clean_after(|service| service.run_all(&requests));
     assert_ended_by(TIMEOUT, &answers);
     for (answer, _) in answers {
@@ -84,14 +83,14 @@ fn r26_ignored_signals_do_not_put_the_deadline_off(engine: Engine) {
 
 fn r27_a_stop_ends_at_the_deadline_and_a_kill_at_once(engine: Engine) {
     let stage = Stage::get(engine);
-    let stops = ["kill -STOP $$", "sleep 30 & kill -STOP 0", "kill -STOP -1; kill -STOP $$"];
+    let stops = ["kill -STOP $$", scripts::STOP_ALL, "kill -STOP -1; kill -STOP $$"];
     let stops: Vec<Value> = stops.iter().map(|script| json!({ "script": script })).collect();
     assert_ended_by(TIMEOUT, &stage.clean_after(|service| service.run_all(&stops)));
 
     // What is left of the script decides: a shell that spares itself goes on.
     let answer = stage.attack(&json!({"script": "kill -9 -1; echo alive"}));
     assert!(["completed", "signaled"].contains(&ended(&answer)), "{}", answer.0);
-    let answer = stage.attack(&json!({"script": "sleep 30 & sh -c 'kill -9 -1'; echo alive"}));
+    let answer = stage.attack(&json!({"script": scripts::KILL_ALL}));
     assert_eq!((ended(&answer), answer.signal()), ("signaled", Some("SIGKILL")), "{}", answer.0);
 }
 
