@@ -35,7 +35,7 @@ mod scripts;
 
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Arg, ArgAction, Command, value_parser};
 
@@ -49,7 +49,7 @@ use crate::support::{Engine, Service, engines, until};
 const SHARE: f64 = 0.7;
 /// For which it is measured what that is.
 const MEASURE: Duration = Duration::from_secs(10);
-/// For what goes away behind the last answers.
+/// For what goes away behind the last answers, and behind the end.
 const SETTLE: Duration = Duration::from_secs(10);
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -116,23 +116,22 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
     let runs = runtime.block_on(load.open(capacity * SHARE, length));
     drop(runtime);
     let resources = resources.end();
-    let mut after = sample(service.pid());
-    let began = std::time::Instant::now();
-    until("what it holds for those it has answered", SETTLE * 2, || {
-        after = sample(service.pid());
-        (after.descriptors <= before.descriptors || began.elapsed() > SETTLE).then_some(())
-    });
+    let after = settled(|| sample(service.pid()), |now| now.descriptors <= before.descriptors);
     service.terminate();
     let stopped = service.wait();
     let log = service.last_words();
     let residue = service.gone_by_force();
-    let mut orphans = residue.left();
-    let began = std::time::Instant::now();
-    until("what goes away behind the end", SETTLE * 2, || {
-        orphans = residue.left();
-        (orphans.is_empty() || began.elapsed() > SETTLE).then_some(())
-    });
+    let orphans = settled(|| residue.left(), |left| left.is_empty());
     Report { engine, seed, capacity, runs, resources, rest: (before, after), orphans, stopped, log }
+}
+
+/// The first look at which all is well, or the last there was time for.
+fn settled<T>(look: impl Fn() -> T, well: impl Fn(&T) -> bool) -> T {
+    let began = Instant::now();
+    until("a look at what is left", SETTLE * 2, || {
+        let late = began.elapsed() > SETTLE;
+        Some(look()).filter(|seen| late || well(seen))
+    })
 }
 
 fn ready(service: &Service) {
