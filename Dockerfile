@@ -18,8 +18,9 @@ RUN if ! rustup target add "$(uname -m)-unknown-linux-musl"; then echo "the gues
 COPY Cargo.toml Cargo.lock ./
 COPY guest/Cargo.toml guest/
 ARG FEATURES=""
-RUN mkdir -p src guest/src guest/tests/life benches/speed tests/soak \
-    && for program in build.rs src/main.rs guest/src/main.rs guest/tests/life/main.rs benches/speed/main.rs tests/soak/main.rs; do \
+RUN mkdir -p src guest/src guest/tests/life benches/speed tests/otel tests/soak \
+    && for program in build.rs src/main.rs guest/src/main.rs guest/tests/life/main.rs benches/speed/main.rs tests/otel/main.rs \
+        tests/soak/main.rs; do \
         echo 'fn main() {}' >"$program"; \
     done \
     && touch src/lib.rs guest/src/lib.rs \

@@ -11,7 +11,7 @@ use oncebox_guest::wire::{
     self, CHUNK, Ended, Exit, Order, Posture, Prestart, Report, SkipReason, Usage,
 };
 use tokio::task::unconstrained;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::{Channel, ContainerSpec, EngineError};
@@ -29,6 +29,8 @@ const START: Duration = Duration::from_secs(10);
 /// For the guest to kill the script and report, once told to stop; after it the container is
 /// killed from outside.
 const STOP_GRACE: Duration = Duration::from_millis(300);
+/// How much of that passes before a guest that is still silent counts as starved by its own script.
+const STARVED: Duration = Duration::from_millis(50);
 /// How many reports that had arrived by then are still looked at.
 const LAST_WORDS: usize = 64;
 /// For whatever carries the guest's words to say that it works, when none have come.
@@ -55,6 +57,13 @@ pub trait Hold: Send {
     /// where nothing does. Where it does not, silence says nothing of the guest.
     fn carrier(&mut self) -> Option<BoxFuture<'_, Result<(), EngineError>>> {
         None
+    }
+
+    /// The guest was told to stop its script, and is silent. Gives what is in the container all the
+    /// processor time there is, where the engine can: held to its limit, a crowd of processes takes
+    /// seconds to die, and the guest dies with them before it has told what they used.
+    fn unthrottle(&mut self) -> BoxFuture<'_, ()> {
+        async {}.boxed()
     }
 
     /// The guest has said its last word and ends by itself, and the container with it. Gives
@@ -112,13 +121,21 @@ pub struct RunEnd {
 }
 
 impl RunEnd {
-    /// The kernel refused a process to a script that had fewer than it may have: it was the machine
-    /// that had none left, or the group that the service itself is in.
+    /// What the machine lacked, or the group that the service itself is in, where the kernel refused
+    /// a process to a script that had fewer than it may have, or killed for memory though less was
+    /// used than there may be.
     #[must_use]
-    pub fn was_starved(&self, pids: u32) -> bool {
-        let Usage { pids_refused, max_pids, .. } = self.usage;
-        pids_refused.is_some_and(|refused| refused > 0)
-            && max_pids.is_some_and(|most| most < u64::from(pids))
+    pub fn starved_of(&self, spec: &ContainerSpec) -> Option<&'static str> {
+        let happened = |count: Option<u64>| count.is_some_and(|count| count > 0);
+        let Usage { pids_refused, max_pids, oom_kills, max_memory, .. } = self.usage;
+        if happened(pids_refused) && max_pids.is_some_and(|most| most < u64::from(spec.pids)) {
+            return Some("process");
+        }
+        // The kernel takes memory in batches and counts what was granted: a group that has reached
+        // its limit may have been a little below it.
+        let all_but_a_little = spec.memory - spec.memory / 16;
+        let spared = max_memory.is_some_and(|most| most < all_but_a_little);
+        (happened(oom_kills) && spared).then_some("memory")
     }
 }
 
@@ -346,10 +363,11 @@ impl Container {
     ) -> Result<Pumped, EngineError> {
         let mut stop = None;
         let mut until = Instant::now() + START;
+        let mut starved = None;
         loop {
             let due = tokio::select! {
                 biased;
-                () = tokio::time::sleep_until(until) => match stop {
+                () = sleep_until(until) => match stop {
                     Some(Stop::Deadline) => return self.silence(sink).await,
                     Some(Stop::Cancelled) => return self.last_words(stop, sink),
                     None if !*started => {
@@ -358,6 +376,11 @@ impl Container {
                     None => Some(Stop::Deadline),
                 },
                 () = cancel.cancelled(), if stop.is_none() => Some(Stop::Cancelled),
+                () = sleep_until(starved.unwrap_or(until)), if starved.is_some() => {
+                    starved = None;
+                    let _ = timeout_at(until, self.hold.unthrottle()).await;
+                    None
+                }
                 report = self.channel.next() => {
                     match take(report, sink)? {
                         Heard::Started => {
@@ -377,6 +400,7 @@ impl Container {
             if let Some(reason) = due {
                 stop = Some(reason);
                 until = Instant::now() + STOP_GRACE;
+                starved = Some(Instant::now() + STARVED);
                 // A guest that cannot even take the order is killed when the grace is over.
                 let _ = timeout_at(until, self.channel.order(&Order::Stop)).await;
             }

@@ -5,6 +5,7 @@ use rstest::rstest;
 use super::super::testing::{Guest, Held, container, container_of, pair};
 use super::*;
 use crate::execution::output::Output;
+use crate::registry::Image;
 
 fn job(timeout: Duration) -> Job {
     let head = wire::Job { files_cap: 100, files_count: 2, ..wire::Job::default() };
@@ -126,13 +127,35 @@ async fn a_silent_guest_is_killed_after_the_grace() {
     drop(guest);
 }
 
+/// It can't tell what was used while its own script leaves it no time.
+#[tokio::test]
+async fn a_guest_that_is_starved_is_given_time_to_tell() {
+    let (gone, freed) = <(CancellationToken, CancellationToken)>::default();
+    let held = Held { gone, freed: freed.clone(), usage: None, limits_stay: false, mute: false };
+    let (container, mut guest, _) = container_of(held).await;
+    let (mut output, never) = (Output::new(100, &()), CancellationToken::new());
+    let job = job(SHORT);
+    let play = async {
+        guest.take_job().await;
+        guest.told_to_stop().await;
+        assert!(!freed.is_cancelled(), "before it is silent");
+        freed.cancelled().await;
+        guest.say(&ended(Exit::Signal(9), true)).await;
+        guest.say(&Report::Done).await;
+    };
+    let (end, ()) = tokio::join!(container.run(&job, &never, &mut output), play);
+    let end = end.map_err(|failed| failed.error).unwrap();
+    assert_eq!((end.stdout_total, end.stopped), (Some(2), Some(Stop::Deadline)));
+}
+
 /// Words that come late because what carries them was stuck count as if they had come in time, and
 /// where it stays stuck, nothing is said of the script.
 #[tokio::test]
 async fn a_silence_that_is_not_the_guest_s_is_no_verdict() {
     for (mute, speaks) in [(true, false), (false, true)] {
         let gone = CancellationToken::new();
-        let held = Held { gone, usage: None, limits_stay: false, mute };
+        let held =
+            Held { gone, freed: CancellationToken::new(), usage: None, limits_stay: false, mute };
         let (container, mut guest, _) = container_of(held).await;
         let (job, mut output) = (job(SHORT), Output::new(100, &()));
         let never = CancellationToken::new();
@@ -158,20 +181,32 @@ async fn a_silence_that_is_not_the_guest_s_is_no_verdict() {
     }
 }
 
-#[test]
-fn a_script_below_its_limit_was_starved_by_others() {
-    let end = |refused, most| {
-        let usage = Usage { pids_refused: refused, max_pids: most, ..Usage::default() };
-        let (stdout_total, stderr_total) = (None, None);
-        let (exit, stopped, wall) = (Exit::Code(2), None, SHORT);
-        RunEnd { exit, stopped, wall, stdout_total, stderr_total, usage, files: Vec::new() }
-    };
-    assert!(end(Some(1), Some(4)).was_starved(64));
-    for (refused, most) in
-        [(Some(1), Some(64)), (Some(0), Some(4)), (Some(1), None), (None, Some(4))]
-    {
-        assert!(!end(refused, most).was_starved(64), "{refused:?} {most:?}");
-    }
+#[rstest]
+#[case(Some(1), Some(4), None, None, Some("process"))]
+#[case(Some(1), Some(64), None, None, None)]
+#[case(Some(0), Some(4), None, None, None)]
+#[case(Some(1), None, None, None, None)]
+#[case(None, Some(4), None, None, None)]
+#[case(None, None, Some(1), Some(32 << 20), Some("memory"))]
+#[case(None, None, Some(1), Some((64 << 20) - (1 << 20)), None)]
+#[case(None, None, Some(0), Some(32 << 20), None)]
+#[case(None, None, Some(1), None, None)]
+#[case(None, None, None, Some(32 << 20), None)]
+fn a_script_below_its_limit_was_starved_by_others(
+    #[case] pids_refused: Option<u64>,
+    #[case] max_pids: Option<u64>,
+    #[case] oom_kills: Option<u64>,
+    #[case] max_memory: Option<u64>,
+    #[case] of: Option<&str>,
+) {
+    let usage = Usage { pids_refused, max_pids, oom_kills, max_memory, ..Usage::default() };
+    let (stdout_total, stderr_total) = (None, None);
+    let (exit, stopped, wall) = (Exit::Code(2), None, SHORT);
+    let end = RunEnd { exit, stopped, wall, stdout_total, stderr_total, usage, files: Vec::new() };
+    let (memory, pids) = (64 << 20, 64);
+    let image = Image::host();
+    let spec = ContainerSpec { image, memory, cpu_millis: 500, pids, tmp: 1 << 20 };
+    assert_eq!(end.starved_of(&spec), of);
 }
 
 #[tokio::test]
@@ -344,7 +379,9 @@ async fn a_container_that_is_not_as_asked_is_killed(
         guest.say(&report).await;
     }
     drop(guest);
-    let hold = Box::new(Held { gone: gone.clone(), usage: None, limits_stay: false, mute: false });
+    let freed = CancellationToken::new();
+    let held = Held { gone: gone.clone(), freed, usage: None, limits_stay: false, mute: false };
+    let hold = Box::new(held);
     let refused = Container::ready(channel, hold, |_| Err("uid is 0".into())).await;
     let error = refused.err().unwrap().to_string();
     assert!(error.contains(reason), "{error}");

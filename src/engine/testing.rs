@@ -19,8 +19,8 @@ pub(crate) fn pair() -> (Channel, Guest) {
 /// A container whose guest has reported ready, its guest, and a token that is cancelled when the
 /// container has been killed.
 pub(crate) async fn container(usage: Option<Usage>) -> (Container, Guest, CancellationToken) {
-    container_of(Held { gone: CancellationToken::new(), usage, limits_stay: false, mute: false })
-        .await
+    let (gone, freed) = Default::default();
+    container_of(Held { gone, freed, usage, limits_stay: false, mute: false }).await
 }
 
 /// The same, held like this.
@@ -37,6 +37,8 @@ pub(crate) async fn container_of(held: Held) -> (Container, Guest, CancellationT
 /// What the engine would hold.
 pub(crate) struct Held {
     pub(crate) gone: CancellationToken,
+    /// Cancelled when it is held to no limit of the processor any more.
+    pub(crate) freed: CancellationToken,
     pub(crate) usage: Option<Usage>,
     /// It can't be given other limits.
     pub(crate) limits_stay: bool,
@@ -60,6 +62,10 @@ impl Hold for Held {
         let mute = self.mute;
         let answer = async move { if mute { std::future::pending().await } else { Ok(()) } };
         Some(answer.boxed())
+    }
+
+    fn unthrottle(&mut self) -> BoxFuture<'_, ()> {
+        async { self.freed.cancel() }.boxed()
     }
 
     fn finished(self: Box<Self>) {}

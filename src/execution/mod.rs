@@ -356,10 +356,10 @@ impl Executor {
             let prepared = Instant::now();
             let running = self.metrics.run();
             match container.run(&job, cancel, &mut output).await {
-                Ok(end) if end.was_starved(need.spec.pids) => {
+                Ok(end) if let Some(of) = end.starved_of(&need.spec) => {
                     running.failed();
-                    let why = "there was no process left for a script that was within its limit";
-                    return Err(EngineError::Unavailable(why.into()).into());
+                    let why = format!("there was no {of} left for a script within its limit");
+                    return Err(EngineError::Unavailable(why).into());
                 }
                 Ok(end) => return Ok(Ok(Ran { prepared, running, end, output })),
                 Err(RunError { error, started }) => {

@@ -75,7 +75,8 @@ impl Engine for Handle {
             Stage::present(&stage.away)?;
             let number = stage.made.fetch_add(1, Ordering::Relaxed);
             let gone = CancellationToken::new();
-            let held = Held { gone, usage: None, limits_stay: stage.limits_stay, mute: false };
+            let (limits_stay, freed) = (stage.limits_stay, CancellationToken::new());
+            let held = Held { gone, freed, usage: None, limits_stay, mute: false };
             let (container, guest, gone) = container_of(held).await;
             let kept = Arc::clone(&stage);
             tokio::spawn(async move {

@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 use super::driver::{Fault, READY, pass, trial};
 use super::seed::left_out;
 use super::support::disk::Disk;
+use super::support::group::Group;
 use super::support::images::{Image, busybox, noise};
 use super::support::layers::Archive;
 use super::support::registry::Registry;
 use super::support::service::{client, oncebox, prepared};
-use super::support::{Engine, host, until};
+use super::support::{Engine, until};
 use super::{service, service_of};
 
 /// More connections than there may be descriptors, from as many addresses as that takes.
@@ -39,35 +40,12 @@ fn descriptors(engine: Engine) {
     });
 }
 
-/// A control group for processes with a limit of the test's own.
-struct Processes(PathBuf);
-
-impl Processes {
-    fn new() -> Self {
-        let suite = std::process::id();
-        let folder = host::control_group(suite, "pids").join(format!("faults-{suite}"));
-        fs::create_dir(&folder).expect("as root");
-        Self(folder)
-    }
-
-    fn most(&self, most: &str) {
-        fs::write(self.0.join("pids.max"), most).expect("a limit");
-    }
-}
-
-impl Drop for Processes {
-    fn drop(&mut self) {
-        until("its processes to be gone", Duration::from_secs(5), || fs::remove_dir(&self.0).ok());
-    }
-}
-
 /// No process and no thread can be made any more, and then they can.
 fn processes(engine: Engine) {
     if left_out(engine, "machine", 5, 7) {
         return;
     }
-    let group = Processes::new();
-    let prepare = format!("echo 0 >{}/cgroup.procs", group.0.display());
+    let group = Group::of_processes();
     let fault = match engine {
         Engine::Native => Fault::new(
             "processes exhausted",
@@ -79,7 +57,7 @@ fn processes(engine: Engine) {
             Fault::new("processes exhausted", "", "oncebox_executions_total").unlogged().harmless()
         }
     };
-    let service = service_of(prepared(&prepare, &oncebox("serve", engine)), engine, &[]);
+    let service = service_of(group.around(&oncebox("serve", engine)), engine, &[]);
     trial(&service, engine, fault, |random| {
         // Fewer than there are, so that none of those that end makes room for another.
         group.most("1");
@@ -87,6 +65,21 @@ fn processes(engine: Engine) {
         group.most("max");
     });
     drop(service);
+}
+
+/// What the kernel kills because the machine has no memory left is not told as a script's that used
+/// less than it may.
+fn memory(engine: Engine) {
+    let group = Group::of_memory();
+    group.most("256M");
+    let service =
+        service_of(group.around(&oncebox("serve", engine)), engine, &[("POOL_SIZE", "0")]);
+    let hungry = "x = b'x' * (400 << 20)";
+    let hungry = json!({"script": hungry, "language": "python", "memory_limit": "512m"});
+    let refused = service.refuse(&hungry);
+    assert_eq!((refused.http(), refused.code()), (503, "engine_unavailable"), "{}", refused.0);
+    until("a line in the log", READY, || service.log().contains("no memory left").then_some(()));
+    assert_eq!(service.run(&json!({"script": "echo well"})).text(), "well\n");
 }
 
 /// A disk with no room left, until this is dropped.
@@ -202,5 +195,6 @@ fn native_images() {
 
 on_both_engines! {
     together: ;
-    alone: descriptors, processes, results
+    alone: descriptors, processes, results;
+    native: memory
 }

@@ -30,8 +30,6 @@ mod languages;
 mod metrics;
 mod observed;
 mod openapi;
-#[cfg(feature = "otel")]
-mod otel;
 mod pool;
 mod posture;
 mod privileges;

@@ -6,16 +6,20 @@ use std::sync::{Mutex, PoisonError};
 use super::creation::NotCreated;
 use super::daemon::{Daemon, DaemonError};
 use super::image::Facts;
+use super::request::{GUEST_DIR, HOSTS};
 use super::tar;
 use crate::engine::EngineError;
 use crate::registry::{ImageError, Reference};
 
-/// The one mount point of ours that an image may have made into something else and whose mount then
-/// follows it: what lies in `/dev`, `/proc` and `/sys` the runtime covers with mounts of its own.
-const MOUNT_POINT: &str = "/tmp";
+/// Mount points of ours that an image may have made into something else and whose mounts then follow
+/// it: what lies in `/dev`, `/proc` and `/sys` the runtime covers with mounts of its own.
+const FOLDERS: [&str; 2] = ["/tmp", GUEST_DIR];
 
-/// How a daemon says that it went round and round: its own resolver's word, and the kernel's.
-const LOOPS: [&str; 2] = ["too many links", "too many levels of symbolic links"];
+/// How a daemon that looks into a container, and mounts its volumes for that, says that there is
+/// something else where they belong: that it went round and round, in its own resolver's words and in
+/// the kernel's, and that one of the two is a folder and the other is none.
+const MISPLACED: [&str; 3] =
+    ["too many links", "too many levels of symbolic links", "not a directory"];
 
 /// Images that were looked at and found fit, by their ids.
 #[derive(Debug, Default)]
@@ -34,24 +38,29 @@ impl Fitness {
         reference: &Reference,
         image: &Facts,
     ) -> Result<(), NotCreated> {
-        let fit = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if fit().contains(&image.id) {
+        let known = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known().contains(&image.id) {
             return Ok(());
         }
-        let folder = match daemon.download(container, MOUNT_POINT, tar::BLOCK).await {
-            Ok(archive) => tar::begins_with_folder(&archive),
-            // The runtime makes what is missing.
-            Err(error) if error.status() == Some(404) => Some(true),
-            Err(DaemonError::Refused { text, .. }) if LOOPS.iter().any(|l| text.contains(l)) => {
-                Some(false)
+        for folder in FOLDERS {
+            let fit = match daemon.download(container, folder, tar::BLOCK).await {
+                Ok(archive) => tar::begins_with_folder(&archive).unwrap_or(true),
+                // The runtime makes what is missing.
+                Err(error) if error.status() == Some(404) => true,
+                Err(DaemonError::Refused { text, .. })
+                    if MISPLACED.iter().any(|words| text.contains(words)) =>
+                {
+                    false
+                }
+                Err(error) => return Err(error.into()),
+            };
+            if !fit {
+                let [tmp, guest] = FOLDERS;
+                let reason = format!("its {tmp} or {guest} is no folder, or its {HOSTS} no file");
+                return Err(EngineError::Unfit(ImageError::unsupported(reference, reason)).into());
             }
-            Err(error) => return Err(error.into()),
-        };
-        if folder == Some(false) {
-            let reason = format!("its {MOUNT_POINT} is no folder");
-            return Err(EngineError::Unfit(ImageError::unsupported(reference, reason)).into());
         }
-        fit().insert(image.id.clone());
+        known().insert(image.id.clone());
         Ok(())
     }
 }
@@ -65,12 +74,12 @@ mod tests {
     use super::super::request::tests::facts;
     use super::*;
 
-    /// What is said of an image whose `/tmp` is this, and how often the daemon was asked for it.
+    /// What is said of an image whose folders are this, and how often the daemon was asked for it.
     async fn looked_at_twice(answer: fn() -> Answer) -> (Vec<Option<String>>, usize) {
         let asked = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&asked);
         let fake = Fake::start(move |_, path| {
-            assert!(path.contains("/containers/c/archive?path=%2Ftmp"), "{path}");
+            assert!(path.contains("/containers/c/archive?path=%2F"), "{path}");
             count.fetch_add(1, Ordering::SeqCst);
             answer()
         })
@@ -94,9 +103,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_folder_is_fit_and_so_is_nothing() {
-        assert_eq!(looked_at_twice(|| archive(b'5')).await, (vec![None, None], 1));
+        assert_eq!(looked_at_twice(|| archive(b'5')).await, (vec![None, None], 2));
         let missing = || Answer::Status(404, r#"{"message":"no such file"}"#.into());
-        assert_eq!(looked_at_twice(missing).await, (vec![None, None], 1));
+        assert_eq!(looked_at_twice(missing).await, (vec![None, None], 2));
     }
 
     #[tokio::test]
@@ -105,12 +114,16 @@ mod tests {
             let said = r#"{"message":"evalSymlinksInScope: too many links in /x/merged/tmp"}"#;
             Answer::Status(500, said.into())
         };
-        for answer in [|| archive(b'0'), || archive(b'2'), || archive(b'6'), round] {
+        let other = || {
+            let said = r#"{"message":"mount /x/hosts:/y/merged/etc/hosts, flags: 0x5001: not a directory"}"#;
+            Answer::Status(500, said.into())
+        };
+        for answer in [|| archive(b'0'), || archive(b'2'), || archive(b'6'), round, other] {
             let (said, asked) = looked_at_twice(answer).await;
             for said in said {
                 let said = said.unwrap();
                 assert!(
-                    said.contains("busybox") && said.ends_with("its /tmp is no folder"),
+                    said.contains("busybox") && said.ends_with("or its /etc/hosts no file"),
                     "{said}"
                 );
             }
@@ -118,6 +131,6 @@ mod tests {
         }
         let broken = || Answer::Status(500, r#"{"message":"broken"}"#.into());
         let (said, _) = looked_at_twice(broken).await;
-        assert!(said.iter().flatten().all(|said| !said.contains("/tmp is no")), "{said:?}");
+        assert!(said.iter().flatten().all(|said| !said.contains("no folder")), "{said:?}");
     }
 }

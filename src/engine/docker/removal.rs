@@ -10,6 +10,7 @@ use oncebox_guest::wire::Usage;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
+use tracing::debug;
 
 use super::daemon::Daemon;
 use super::{read_back, request};
@@ -138,6 +139,17 @@ impl Hold for Guard {
     /// Its words come through the daemon.
     fn carrier(&mut self) -> Option<BoxFuture<'_, Result<(), EngineError>>> {
         Some(async { Ok(self.remover.daemon.ping().await?) }.boxed())
+    }
+
+    /// It is removed in any case.
+    fn unthrottle(&mut self) -> BoxFuture<'_, ()> {
+        async {
+            if let Err(error) = self.remover.daemon.update(&self.name, request::no_throttle()).await
+            {
+                debug!(container = self.name, %error, "it ends as slowly as its limit has it");
+            }
+        }
+        .boxed()
     }
 
     /// Dropping it removes the container in the background.

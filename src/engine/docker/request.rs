@@ -21,7 +21,7 @@ pub(super) const HOSTS_FILE: &str = "hosts";
 /// Mount points of our own that an image may declare as a volume as well.
 pub(super) const OWN_MOUNTS: &[&str] = &["/tmp", "/dev/shm", HOSTS, GUEST_DIR];
 /// Where programs look names up.
-const HOSTS: &str = "/etc/hosts";
+pub(super) const HOSTS: &str = "/etc/hosts";
 
 /// A service process; the containers it made carry its id.
 pub(super) const INSTANCE_LABEL: &str = "org.oncebox.instance";
@@ -188,6 +188,11 @@ pub(super) fn limits(spec: &ContainerSpec) -> ContainerUpdateBody {
         pids_limit: Some(spec.pids.into()),
         ..Default::default()
     }
+}
+
+/// All the processor time there is.
+pub(super) fn no_throttle() -> ContainerUpdateBody {
+    ContainerUpdateBody { cpu_quota: Some(-1), ..Default::default() }
 }
 
 /// An empty read-only tmpfs where the image declares a volume: without it the daemon makes a

@@ -18,6 +18,8 @@ const PLACES: &[&[(&str, bool)]] = &[
     &[("proc", true), ("sys", true), ("dev", true), ("etc/resolv.conf", false)],
     &[("dev/null", false), ("dev/console", false), ("dev/pts", true)],
     &[("tmp", true)],
+    &[("etc/hosts", false), ("etc/hostname", false)],
+    &[(".oncebox", true)],
 ];
 
 /// A tree outside of everything, in which anybody may write who comes there.

@@ -77,6 +77,7 @@ fn one_is_cancelled_while_it_waits_and_while_it_runs(engine: Engine) {
     let (running, waiting) = (mark(272), mark(273));
     let first = asking.create(&script(format!("echo up; sleep {running}")));
     let process = host::await_argument(&running);
+    asking.until(&first, "running");
     let second = asking.create(&script(format!("sleep {waiting}")));
     let third = asking.create(&script("echo third"));
     let position = |id: &str| asking.until(id, "queued")["position"].clone();

@@ -8,6 +8,7 @@ pub mod chance;
 pub mod disk;
 pub mod events;
 pub mod faults;
+pub mod group;
 pub mod host;
 pub mod http;
 pub mod images;

@@ -1,4 +1,19 @@
 //! The feature `otel`: executions as spans at a real collector, as far as it matters to us.
+//!
+//! A binary of its own, so that no other test is built once more with the feature.
+
+// Test code may stop at the first surprise; the lints against that are for the service.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::disallowed_methods,
+    unreachable_pub,
+    unused_macro_rules
+)]
+
+#[path = "../it/support/mod.rs"]
+#[macro_use]
+mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -6,9 +21,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::support::http::{Request, Response, Server};
-use crate::support::service::{client, free_address};
-use crate::support::{Engine, Service};
+use support::http::{Request, Response, Server};
+use support::service::{client, free_address};
+use support::{Engine, Service};
 
 const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 const PARENT: &str = "b7ad6b7169203331";
