@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::clean::Belongings;
 use crate::guard::Guard;
-use crate::support::{Answer, Engine, Service};
+use crate::support::{Answer, Engine, Service, host};
 
 /// The limits of the rows: T is 2 s, M 64 MiB, and so on. Nothing waits ahead, so that between two
 /// attacks there is no container at all.
@@ -145,9 +145,10 @@ fn a_clean_stage_is_told_from_another(engine: Engine) {
     let unclean = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let poster = stage.service().poster();
         stage.clean_after(|_| {
-            let endless = json!({"script": "sleep 41", "timeout": 6});
+            let mark = &host::mark("41");
+            let endless = json!({"script": format!("sleep {mark}"), "timeout": 6});
             std::thread::spawn(move || poster(&endless));
-            crate::support::host::await_argument("41");
+            host::await_argument(mark);
         });
     }));
     assert!(unclean.is_err(), "a script that still runs was not seen");

@@ -40,7 +40,7 @@ fn a_second_caller_gets_in_in_turn(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "3"), ("QUEUE_TIMEOUT", "60")];
     let service = Service::start(engine, &settings);
     let (greedy, modest) = (&service.poster_from(GREEDY), &service.poster_from(MODEST));
-    let mark = "2718.28";
+    let mark = &host::mark("2718.28");
     let post = |post: &dyn Fn(&Value) -> reqwest::Result<Reply>, script: &str| {
         post(&json!({ "script": script })).expect("an answer")
     };
@@ -79,7 +79,7 @@ fn a_second_caller_gets_in_in_turn(engine: Engine) {
 fn waiting_ends_in_time(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_TIMEOUT", "0.2")];
     let service = Service::start(engine, &settings);
-    let mark = "2718.29";
+    let mark = &host::mark("2718.29");
     let post = service.poster();
     std::thread::scope(|scope| {
         let first = scope.spawn(move || post(&json!({"script": format!("sleep {mark}")})));

@@ -20,14 +20,10 @@ fn endless(mark: &str) -> Value {
     json!({"script": format!("sleep {mark} & sleep {mark}"), "timeout": 250})
 }
 
-fn mark(number: u32) -> String {
-    format!("{number}{}", std::process::id())
-}
-
 /// All that can run or hold something is gone at once; a container that has ended may stay on
 /// Docker's list until the next start.
 fn a_killed_service_leaves_nothing(engine: Engine) {
-    let marks = [mark(41), mark(42), mark(43)];
+    let marks = ["41", "42", "43"].map(host::mark);
     let service = Service::start(engine, &[]);
     let residue = std::thread::scope(|scope| {
         for mark in &marks {
@@ -62,7 +58,7 @@ fn a_killed_service_leaves_nothing(engine: Engine) {
 
 /// A start sweeps what the dead left, and nothing of the living.
 fn a_start_spares_a_living_instance(engine: Engine) {
-    let (of_living, of_dead) = (mark(44), mark(45));
+    let [of_living, of_dead] = ["44", "45"].map(host::mark);
     let living = Service::start(engine, &[]);
     let dead = Service::start(engine, &[]);
     std::thread::scope(|scope| {
@@ -94,7 +90,7 @@ fn a_start_spares_a_living_instance(engine: Engine) {
 
 /// Told to stop, the service lets running scripts end, answers them, and exits with 0.
 fn a_stop_lets_running_scripts_end(engine: Engine) {
-    let mark = "1.75";
+    let mark = &host::mark("1.75");
     let mut service = Service::start(engine, &[]);
     let post = service.poster();
     std::thread::scope(|scope| {
@@ -110,7 +106,7 @@ fn a_stop_lets_running_scripts_end(engine: Engine) {
 
 /// A script that does not end in the time for that is cancelled, and its client is told so.
 fn a_stop_does_not_wait_for_ever(engine: Engine) {
-    let mark = mark(46);
+    let mark = host::mark("46");
     let mut service = Service::start(engine, &[("DRAIN_TIMEOUT", "1")]);
     let post = service.poster();
     std::thread::scope(|scope| {
@@ -130,7 +126,7 @@ fn a_stop_does_not_wait_for_ever(engine: Engine) {
 
 /// A new script that arrives while the service stops is told to come again, or finds the door shut.
 fn a_stopping_service_takes_no_new_script(engine: Engine) {
-    let mark = "2.25";
+    let mark = &host::mark("2.25");
     let mut service = Service::start(engine, &[]);
     let (post, late) = (service.poster(), service.poster());
     std::thread::scope(|scope| {
@@ -154,7 +150,7 @@ fn a_stopping_service_takes_no_new_script(engine: Engine) {
 fn native_recovers_from_its_spawner_s_death() {
     let _turn = crate::support::turn::alone();
     let service = Service::start(Engine::Native, &[]);
-    let mark = mark(47);
+    let mark = host::mark("47");
     let post = service.poster();
     std::thread::scope(|scope| {
         let request = endless(&mark);

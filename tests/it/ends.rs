@@ -73,7 +73,7 @@ os.kill(os.getpid(), 9)";
 
 /// Nobody waits for the answer any more: the container is gone within a second.
 fn a_client_that_goes_away_ends_its_script(engine: Engine) {
-    let mark = format!("37{}", std::process::id());
+    let mark = host::mark("37");
     let request = json!({"script": format!("sleep {mark}"), "timeout": 60});
     let service = Service::start(engine, &[]);
     std::thread::scope(|scope| {

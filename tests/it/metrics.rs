@@ -65,7 +65,7 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
         let request = json!({"script": "x", "image": format!("{closed}/x:{tag}")});
         assert_eq!(service.refuse(&request).code(), "registry_unavailable");
     }
-    let mark = "31.4159";
+    let mark = &host::mark("31.4159");
     let post = [service.poster(), service.poster()];
     std::thread::scope(|scope| {
         for post in post {

@@ -116,11 +116,6 @@ impl Going {
     }
 }
 
-/// A number that no other process has for an argument.
-fn mark(number: u32) -> String {
-    format!("{number}{}", std::process::id())
-}
-
 /// Exit codes are the script's, all of them, and signals are counted as by a shell.
 fn exits_as_the_script_does(engine: Engine) {
     let codes: &[i32] = match engine {
@@ -215,7 +210,7 @@ fn a_script_runs_in_its_language(engine: Engine) {
 
 /// What is printed is there when it is printed, bytes as they are, each on its own stream.
 fn output_comes_as_it_is_written(engine: Engine) {
-    let mark = mark(61);
+    let mark = host::mark("61");
     let mut going =
         Going::start(command(engine, &["-"]), &format!("echo first; sleep {mark}; printf last"));
     assert_eq!(going.line(), "first\n");
@@ -250,8 +245,8 @@ fn a_reader_that_leaves_ends_the_script(engine: Engine) {
 
 /// Ctrl-C ends the script, its container and us, and says nothing.
 fn a_signal_ends_everything(engine: Engine) {
-    for (signal, code, number) in [(Signal::INT, 130, 62), (Signal::TERM, 143, 63)] {
-        let mark = mark(number);
+    for (signal, code) in [(Signal::INT, 130), (Signal::TERM, 143)] {
+        let mark = host::mark("62");
         let endless = format!("trap '' INT TERM; echo on; sleep {mark} & sleep {mark}; echo no");
         let mut going = Going::start(command(engine, &["--timeout", "60", "-"]), &endless);
         assert_eq!(going.line(), "on\n");

@@ -108,7 +108,7 @@ fn what_is_registered_outlives_the_service(engine: Engine) {
     assert_eq!(registered.http, 201);
     let run = json!({"script": "echo $V", "runtime": "box"});
     assert_eq!(service.run(&run).text(), "1\n");
-    let mark = format!("77{}", std::process::id());
+    let mark = host::mark("77");
     let again = json!({
         "script": format!("echo $V; sleep {mark}"), "runtime": "box", "timeout": 250,
         "retry_on_interrupt": true,

@@ -18,7 +18,7 @@ const LATE: Duration = Duration::from_secs(2);
 /// What runs is cancelled at the deadline, what waits is sent away, and both are answered, plainly
 /// and by events; the exit code says that all went well.
 fn w31_a_stop_under_load_answers_everyone(engine: Engine) {
-    let mark = "173.2";
+    let mark = &host::mark("173.2");
     let settings = [("MAX_CONCURRENT", "2"), ("QUEUE_LIMIT", "8"), ("DRAIN_TIMEOUT", "1")];
     let mut service = Service::start(engine, &settings);
     let request = json!({"script": format!("echo up; sleep {mark}"), "timeout": 200});
@@ -67,7 +67,7 @@ fn w31_idle_and_silent_clients_do_not_hold_a_stop_up(engine: Engine) {
 
 /// The second signal does not wait for anything; the containers go with the service.
 fn w31_a_second_signal_forces(engine: Engine) {
-    let mark = "173.3";
+    let mark = &host::mark("173.3");
     // What Docker is starting at that very moment would wait for the next start's sweep.
     let settings = [("DRAIN_TIMEOUT", "60"), ("POOL_SIZE", "0")];
     let mut service = Service::start(engine, &settings);

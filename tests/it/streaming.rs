@@ -60,7 +60,7 @@ fn output_comes_in_order_and_the_answer_is_the_same(engine: Engine) {
 /// What a script says is here before it ends.
 fn output_is_there_while_the_script_runs(engine: Engine) {
     let service = Shared::get(engine);
-    let mark = "1618.03";
+    let mark = &host::mark("1618.03");
     let request = json!({"script": format!("echo first; sleep {mark}; echo last")});
     let mut events = service.follow(&request);
     assert_eq!(events.next().expect("an event").name, "started");
@@ -119,7 +119,7 @@ fn what_never_ran_has_its_status(engine: Engine) {
 /// A client that leaves takes its container along within a second.
 fn a_client_that_leaves_cancels_the_run(engine: Engine) {
     let service = Service::start(engine, &[("POOL_SIZE", "0")]);
-    let mark = "1618.04";
+    let mark = &host::mark("1618.04");
     let mut events = service.follow(&json!({"script": format!("echo up; sleep {mark}")}));
     assert_eq!(events.by_ref().take(2).last().expect("two").name, "stdout");
     let script = host::await_argument(mark);

@@ -131,7 +131,7 @@ fn heard(answer: &Answer) -> BTreeSet<String> {
 
 /// What a second script hears while the first one says a bit on every channel.
 fn beside_a_sender(service: &Service) -> BTreeSet<String> {
-    let mark = format!("42{}", std::process::id());
+    let mark = host::mark("42");
     let mut sender = service.follow(&request(&format!("send('{mark}')")));
     let began = sender.any(|event| event.data["content"] == "sending\n");
     assert!(began, "the sender never began");

@@ -16,7 +16,7 @@ use crate::support::{Service, host};
 /// Lets another script run in another slot meanwhile, with this environment; `then` gets its pid as
 /// the machine sees it.
 fn beside<T>(service: &Service, env: &Value, then: impl FnOnce(u32) -> T) -> T {
-    let mark = format!("41{}", std::process::id());
+    let mark = host::mark("41");
     let request = json!({"script": format!("exec sleep {mark}"), "env": env, "timeout": 20});
     let poster = service.poster();
     std::thread::scope(|scope| {

@@ -1,18 +1,10 @@
 //! What one execution can take from another that runs at the same time.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use serde_json::json;
 
 use crate::rows::ended;
 use crate::stage::Stage;
 use crate::support::{Engine, Service, host};
-
-/// Seconds to sleep, a little more than so many, which tell who sleeps them.
-fn mark(seconds: u32) -> String {
-    static NEXT: AtomicUsize = AtomicUsize::new(1);
-    format!("{seconds}.0{}{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id())
-}
 
 /// A script that takes what it can of every quota that the kernel counts by uid, and prints how much
 /// that was; `few` of each, or as many as there are.
@@ -72,7 +64,7 @@ fn run(service: &Service, script: &str) -> String {
 }
 
 fn r23_two_executions_share_no_quota(engine: Engine) {
-    let (holder, other) = (mark(4), mark(0));
+    let [holder, other] = ["4.0", "0.0"].map(host::mark);
     let (held, had) = Stage::get(engine).clean_after(|service| {
         std::thread::scope(|scope| {
             let holds = scope.spawn(|| run(service, &takes(false, &holder)));
@@ -90,7 +82,7 @@ fn r23_two_executions_share_no_quota(engine: Engine) {
 }
 
 fn r39_two_executions_bind_one_port(engine: Engine) {
-    let marks = [mark(1), mark(1)];
+    let marks = ["1.0", "1.0"].map(host::mark);
     let script = |mark: &str| {
         format!(
             "

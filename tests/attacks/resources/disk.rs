@@ -16,7 +16,7 @@ const TMP: u64 = 16 << 20;
 const PAGE: u64 = 4096;
 
 fn r10_one_file_fills_tmp_and_nothing_else(engine: Engine) {
-    let mark = format!("0.7{}", std::process::id());
+    let mark = host::mark("0.7");
     let script = format!(
         "
 import errno, os, subprocess, sys

@@ -15,7 +15,7 @@ const MEMORY: u64 = 64 << 20;
 const MORE: u64 = MEMORY / 20;
 
 fn r07_a_memory_bomb_is_killed(engine: Engine) {
-    let mark = format!("r07-{}", std::process::id());
+    let mark = format!("r07-{}-{engine}", std::process::id());
     let script = "
 import time
 # Until it has been found from outside.

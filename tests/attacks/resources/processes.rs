@@ -53,7 +53,7 @@ fn r02_a_fork_bomb_that_ducks_ends_by_its_deadline(engine: Engine) {
 
 /// The answer comes when the script ends, with what a daemon has printed until then.
 fn r03_a_daemon_does_not_outlive_its_script(engine: Engine) {
-    let mark = format!("36{}", std::process::id());
+    let mark = host::mark("36");
     let script = format!(
         "mkfifo up
         setsid sh -c 'echo daemon; echo >up; exec sleep {mark}' & (setsid sleep {mark} &)

@@ -133,7 +133,7 @@ fn a_key_has_limits_of_its_own() {
         assert!(refused["detail"].as_str().expect("text").contains("API key"), "{refused}");
         assert_eq!(door.execute(&request, &large).status().as_u16(), 200);
     }
-    let mark = "1414.21";
+    let mark = &host::mark("1414.21");
     std::thread::scope(|scope| {
         let run = |script: String| {
             let (door, small) = (&door, &small);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use serde_json::json;
 
-use super::{Asking, SOON, mark, script};
+use super::{Asking, SOON, script};
 use crate::support::metrics::Metrics;
 use crate::support::{Engine, Service, host, until};
 
@@ -64,7 +64,7 @@ fn a_key_in_the_background_leads_to_one_execution(engine: Engine) {
 /// It is cancelled when the last client has left who waits for it, and not before.
 fn a_run_is_cancelled_when_nobody_waits_any_more(engine: Engine) {
     let service = Service::start(engine, &[]);
-    let mark = mark(291);
+    let mark = host::mark("291");
     let request = script(format!("sleep {mark}; echo survived"));
     let asking = Asking::of(&service);
     let abandon = |patience: Duration| {
@@ -103,7 +103,7 @@ fn what_did_not_run_gives_its_key_back(engine: Engine) {
     let service = Service::start(engine, &settings);
     let asking = Asking::of(&service);
     assert_eq!(asking.keyed("/execute", "k", &script(" ")).http, 400);
-    let mark = mark(292);
+    let mark = host::mark("292");
     let id = asking.create(&script(format!("sleep {mark}")));
     host::await_argument(&mark);
     let busy = asking.keyed("/execute", "k", &script("echo x"));

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
-use super::{Asking, Kept, SOON, mark, script};
+use super::{Asking, Kept, SOON, script};
 use crate::support::disk::Disk;
 use crate::support::service::oncebox;
 use crate::support::{Engine, Service, Shared, host, until};
@@ -39,7 +39,7 @@ fn one_goes_on_without_its_request(engine: Engine) {
 fn events_are_replayed_and_go_on(engine: Engine) {
     let service = Shared::get(engine);
     let asking = Asking::of(&service);
-    let mark = mark(271);
+    let mark = host::mark("271");
     let id = asking.create(&script(format!("echo first; sleep {mark}; echo last")));
     let process = host::await_argument(&mark);
     let mut events = asking.follow(&id, None);
@@ -74,7 +74,7 @@ fn events_are_replayed_and_go_on(engine: Engine) {
 fn one_is_cancelled_while_it_waits_and_while_it_runs(engine: Engine) {
     let service = Service::start(engine, &[("MAX_CONCURRENT", "1"), ("POOL_SIZE", "0")]);
     let asking = Asking::of(&service);
-    let (running, waiting) = (mark(272), mark(273));
+    let [running, waiting] = ["272", "273"].map(host::mark);
     let first = asking.create(&script(format!("echo up; sleep {running}")));
     let process = host::await_argument(&running);
     asking.until(&first, "running");
@@ -126,7 +126,7 @@ fn ones_own_are_listed_in_pages(engine: Engine) {
 fn w29_somebody_elses_execution_is_none(engine: Engine) {
     let service = Service::start(engine, &[]);
     let (mine, other) = (Asking::of(&service), Asking::from(&service, [127, 0, 0, 2].into()));
-    let mark = mark(274);
+    let mark = host::mark("274");
     let id = mine.create(&script(format!("sleep {mark}")));
     mine.until(&id, "running");
     let unknown = uuid::Uuid::from_u128(uuid::Uuid::parse_str(&id).expect("an id").as_u128() ^ 1);
@@ -156,7 +156,7 @@ fn as_many_wait_as_may(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("MAX_BACKGROUND", "2"), ("QUEUE_LIMIT", "0")];
     let service = Service::start(engine, &settings);
     let asking = Asking::of(&service);
-    let mark = mark(275);
+    let mark = host::mark("275");
     let first = asking.create(&script(format!("sleep {mark}")));
     host::await_argument(&mark);
     let second = asking.create(&script("echo second"));
@@ -218,7 +218,7 @@ fn a_full_disk_says_so_and_loses_nothing(engine: Engine) {
     let asking = Asking::of(&service);
     let before = asking.create(&script("echo before"));
     asking.ended(&before);
-    let mark = mark(276);
+    let mark = host::mark("276");
     let running = asking.create(&script(format!("sleep {mark}; head -c 500000 /dev/zero")));
     let process = host::await_argument(&mark);
 

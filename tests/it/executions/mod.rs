@@ -157,8 +157,3 @@ impl Kept {
 fn script(script: impl Into<String>) -> Value {
     json!({"script": script.into(), "timeout": 250})
 }
-
-/// A number that no other process on this machine has as an argument.
-fn mark(number: u32) -> String {
-    format!("{number}{}", std::process::id())
-}

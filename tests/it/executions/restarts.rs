@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Asking, Kept, SOON, mark, script};
+use super::{Asking, Kept, SOON, script};
 use crate::support::{Engine, Service, host, until};
 
 fn retried(script: impl Into<String>) -> Value {
@@ -35,7 +35,7 @@ fn a_kill_interrupts_or_has_it_run_again(engine: Engine) {
     let kept = Kept::new();
     let file = kept.file();
     let settings = [("EXECUTION_STORE", &*file), ("MAX_CONCURRENT", "2")];
-    let [runs, runs_again, waits] = [mark(281), mark(282), mark(283)];
+    let [runs, runs_again, waits] = ["281", "282", "283"].map(host::mark);
     let service = Service::start(engine, &settings);
     let asking = Asking::of(&service);
     let ended = asking.create(&script("echo ended"));
@@ -89,11 +89,11 @@ fn a_stop_interrupts_what_does_not_end_in_time(engine: Engine) {
     let kept = Kept::new();
     let file = kept.file();
     let settings = [("EXECUTION_STORE", &*file), ("MAX_CONCURRENT", "2"), ("DRAIN_TIMEOUT", "1.5")];
-    let (long, again) = (mark(284), mark(285));
+    let [short, long, again] = ["1.0", "284", "285"].map(host::mark);
     let mut service = Service::start(engine, &settings);
     let asking = Asking::of(&service);
-    let in_time = asking.create(&script("echo up; sleep 1.03125; echo finished"));
-    host::await_argument("1.03125");
+    let in_time = asking.create(&script(format!("echo up; sleep {short}; echo finished")));
+    host::await_argument(&short);
     let too_long = asking.create(&script(format!("sleep {long}")));
     host::await_argument(&long);
     let waiting = asking.create(&script("echo never"));

@@ -14,7 +14,7 @@ use sha2::Sha256;
 use super::{Asking, Kept, SOON};
 use crate::support::http::{Request, Response, Server};
 use crate::support::metrics::Metrics;
-use crate::support::{Engine, Service, until};
+use crate::support::{Engine, Service, host, until};
 
 const SECRET: [u8; 32] = [7; 32];
 
@@ -146,7 +146,7 @@ fn a_webhook_survives_a_kill(engine: Engine) {
     let asking = Asking::of(&service);
     let told = asking.create(&hook("echo told", &host));
     until("a failure", SOON, || (delivered(&service, "failed") >= 1.0).then_some(()));
-    let mark = super::mark(301);
+    let mark = host::mark("301");
     let killed = asking.create(&hook(&format!("sleep {mark}"), &host));
     crate::support::host::await_argument(&mark);
     service.kill().ended();

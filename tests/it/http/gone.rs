@@ -31,7 +31,7 @@ fn send(service: &Service, request_id: &str, request: &Value) -> Raw {
 fn w21_gone_while_it_waits(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "1"), ("QUEUE_TIMEOUT", "60")];
     let service = Service::start(engine, &settings);
-    let mark = format!("21{}.1", std::process::id());
+    let mark = host::mark("21");
     let mut first = send(&service, "first", &json!({"script": format!("sleep {mark}")}));
     let held = host::await_argument(&mark);
     let before = executions(&service);
@@ -83,7 +83,7 @@ fn w21_gone_while_it_runs(engine: Engine) {
     let settings = [("MAX_CONCURRENT", "1"), ("QUEUE_LIMIT", "0")];
     let service = Service::start(engine, &settings);
     for (turn, leave) in [("killed", Raw::leave as fn(Raw)), ("dropped", drop)] {
-        let mark = format!("21{}.{}", std::process::id(), turn.len());
+        let mark = host::mark("21");
         let running = send(&service, turn, &json!({"script": format!("sleep {mark}")}));
         host::await_argument(&mark);
         leave(running);

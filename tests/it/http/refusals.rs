@@ -109,7 +109,7 @@ fn failures(told: &mut Told) {
     ] {
         tell(told, post(&service, &json!({"script": "x", "image": image})));
     }
-    let mark = format!("18{}.1", std::process::id());
+    let mark = host::mark("18");
     let held = json!({"script": format!("exec sleep {mark}")}).to_string();
     let mut first = Raw::to(&service);
     first.execute("", held.as_bytes());

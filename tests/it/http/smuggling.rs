@@ -163,7 +163,7 @@ fn pipelined_requests_are_answered_in_order(engine: Engine) {
 fn a_flood_behind_a_request_is_cut_off(engine: Engine) {
     let service = Service::start(engine, &[]);
     let mut raw = Raw::to(&service);
-    let mark = format!("30.{}", std::process::id());
+    let mark = host::mark("30.");
     raw.execute("", json!({"script": format!("exec sleep {mark}")}).to_string().as_bytes());
     host::await_argument(&mark);
     raw.say("GET /health HTTP/1.1\r\nHost: x\r\n\r\n".repeat(8000));

@@ -200,7 +200,7 @@ fn what_runs_is_not_removed(engine: Engine) {
     own(&registry, "in use").push(&registry, "x", "1");
     let here = Here::start(engine, &[&registry.address()], &[]);
     let name = registry.name("x:1");
-    let mark = format!("2.5{}", std::process::id());
+    let mark = host::mark("2.5");
     std::thread::scope(|scope| {
         let request = json!({"image": name, "script": format!("sleep {mark}; cat /mark")});
         let post = here.poster();

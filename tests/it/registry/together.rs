@@ -91,7 +91,7 @@ fn two_services_share_a_store(engine: Engine) {
         }
     });
     // In the other's hands it can't be removed.
-    let mark = format!("71{}", std::process::id());
+    let mark = host::mark("71");
     std::thread::scope(|scope| {
         let request = json!({"image": name, "script": format!("sleep {mark}; echo end")});
         let two = &two;
@@ -259,7 +259,7 @@ fn the_store_keeps_what_is_in_use(engine: Engine) {
     let registry = Registry::start();
     let [a, b] = ["a", "b"].map(|tag| sized(&registry, tag, 4 << 20));
     let here = Here::start(engine, &[&registry.address()], &[("IMAGE_STORE_SIZE", "8m")]);
-    let mark = "3.75";
+    let mark = &host::mark("3.75");
     std::thread::scope(|scope| {
         let (post, request) = (
             here.poster(),

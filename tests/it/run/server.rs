@@ -117,7 +117,7 @@ fn a_service_runs_it_as_this_machine_would() {
 fn output_of_a_service_comes_as_it_is_written_and_a_signal_ends_it() {
     let _turn = crate::support::turn::together();
     let service = Service::start(Engine::Native, &[]);
-    let first = mark(64);
+    let first = host::mark("64");
     let script = format!("echo first; sleep {first}; printf last");
     let mut going = Going::start(at(&service, &["-"]), &script);
     assert_eq!(going.line(), "first\n");
@@ -125,7 +125,7 @@ fn output_of_a_service_comes_as_it_is_written_and_a_signal_ends_it() {
     let ran = going.end();
     assert_eq!((ran.code, &*ran.stdout), (0, "last"), "{ran:?}");
 
-    let second = mark(65);
+    let second = host::mark("65");
     let endless = format!("echo on; sleep {second}");
     let mut going = Going::start(at(&service, &["--timeout=60", "-"]), &endless);
     assert_eq!(going.line(), "on\n");

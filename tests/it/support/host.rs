@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -61,6 +62,14 @@ pub fn control_group(pid: u32, controller: &str) -> PathBuf {
     });
     let path = path.unwrap_or_else(|| panic!("no {controller} of cgroup v1 in {groups}"));
     Path::new("/sys/fs/cgroup").join(controller).join(path.trim_start_matches('/'))
+}
+
+/// Seconds to sleep that nobody else on this machine sleeps: as good as so many, or a hundred times as
+/// many where they have no decimal point.
+pub fn mark(seconds: &str) -> String {
+    static NEXT: AtomicUsize = AtomicUsize::new(1);
+    let point = if seconds.contains('.') { "" } else { "00." };
+    format!("{seconds}{point}{:03}{}", NEXT.fetch_add(1, Ordering::Relaxed), std::process::id())
 }
 
 /// Processes that have this very argument.
