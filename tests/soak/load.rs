@@ -16,11 +16,17 @@ const CALLERS: usize = 16;
 /// Longer than any script, its wait included.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// In so many parts, each the same as the others.
+const PARTS: u32 = 10;
+
+/// What became of each part's requests.
+pub type Parts = Vec<Vec<Run>>;
+
 /// When the load ends.
 #[derive(Debug, Clone, Copy)]
 pub enum Length {
     Time(Duration),
-    Executions(usize),
+    Executions(u32),
 }
 
 /// What became of one request.
@@ -35,6 +41,7 @@ pub struct Run {
 pub struct Load {
     client: reqwest::Client,
     url: String,
+    seed: u64,
     chance: Mutex<Chance>,
 }
 
@@ -44,6 +51,7 @@ impl Load {
         Self {
             client: client.expect("a client"),
             url: format!("http://{}/execute", service.address()),
+            seed,
             chance: Mutex::new(Chance::of(seed)),
         }
     }
@@ -68,28 +76,34 @@ impl Load {
         done as f64 / began.elapsed().as_secs_f64()
     }
 
-    /// So many a second, at moments of chance, whether or not those before are answered.
-    pub async fn open(self: &Arc<Self>, rate: f64, length: Length) -> Vec<Run> {
+    /// So many a second, at moments of chance, whether or not those before are answered. Each of the
+    /// parts is the same requests at the same moments, so that what differs is not their doing.
+    pub async fn open(self: &Arc<Self>, rate: f64, length: Length) -> Parts {
         let began = Instant::now();
         let mut due = began;
-        let mut running = JoinSet::new();
-        loop {
-            let over = match length {
-                Length::Time(time) => due.duration_since(began) >= time,
-                Length::Executions(count) => running.len() >= count,
-            };
-            if over {
-                return running.join_all().await;
+        let mut parts = Vec::new();
+        let mut sent = 0_u32;
+        for last in 1..=PARTS {
+            let mut chance = Chance::of(self.seed);
+            let mut part = JoinSet::new();
+            while match length {
+                Length::Time(time) => due.duration_since(began) < time * last / PARTS,
+                Length::Executions(count) => sent < count * last / PARTS,
+            } {
+                let (request, pause) = (Request::drawn(&mut chance), chance.pause(rate));
+                tokio::time::sleep_until(due).await;
+                let load = Arc::clone(self);
+                part.spawn(async move { load.send(request, due).await });
+                sent += 1;
+                due += pause;
             }
-            let (request, pause) = {
-                let mut chance = self.chance();
-                (Request::drawn(&mut chance), chance.pause(rate))
-            };
-            tokio::time::sleep_until(due).await;
-            let load = Arc::clone(self);
-            running.spawn(async move { load.send(request, due).await });
-            due += pause;
+            parts.push(part);
         }
+        let mut runs = Vec::new();
+        for part in parts {
+            runs.push(part.join_all().await);
+        }
+        runs
     }
 
     async fn send(&self, request: Request, due: Instant) -> Run {

@@ -7,9 +7,10 @@
 //! ```
 //!
 //! It fails on a wrong verdict, on an honest script that did not get its own answer, on anything left
-//! behind, and where the service's memory or descriptors grow. How far the 99th percentile drifts
-//! from the first tenth to the last is a figure of time: it is printed beside its bar, and counts
-//! with `--strict`, on a machine that does nothing else.
+//! behind, and where the service's memory or descriptors grow. The load is the same ten times, so that
+//! what the last tenth takes longer than the first is not the load's doing. How far the 99th percentile
+//! drifts is a figure of time all the same: it is printed beside its bar, and counts with `--strict`, on
+//! a machine that does nothing else.
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(
@@ -66,7 +67,7 @@ fn main() -> ExitCode {
     let asked = arguments().get_matches();
     let seed = asked.get_one("seed").copied().unwrap_or_else(Chance::seed);
     let minutes: f64 = *asked.get_one("minutes").expect("a default");
-    let length = asked.get_one::<usize>("executions").map_or_else(
+    let length = asked.get_one::<u32>("executions").map_or_else(
         || Length::Time(Duration::from_secs_f64(minutes * 60.0)),
         |executions| Length::Executions(*executions),
     );
@@ -94,7 +95,7 @@ fn arguments() -> Command {
             .help("How long each engine is under load"),
         Arg::new("executions")
             .long("executions")
-            .value_parser(value_parser!(usize))
+            .value_parser(value_parser!(u32))
             .help("End after so many, instead"),
         Arg::new("seed").long("seed").value_parser(value_parser!(u64)).help("Of an earlier run"),
         Arg::new("strict")
@@ -113,7 +114,7 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
     let capacity = runtime.block_on(load.capacity(MEASURE));
     let before = sample(service.pid());
     let resources = Resources::watch(service.pid());
-    let runs = runtime.block_on(load.open(capacity * SHARE, length));
+    let parts = runtime.block_on(load.open(capacity * SHARE, length));
     drop(runtime);
     let resources = resources.end();
     let after = settled(|| sample(service.pid()), |now| now.descriptors <= before.descriptors);
@@ -122,7 +123,17 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
     let log = service.last_words();
     let residue = service.gone_by_force();
     let orphans = settled(|| residue.left(), |left| left.is_empty());
-    Report { engine, seed, capacity, runs, resources, rest: (before, after), orphans, stopped, log }
+    Report {
+        engine,
+        seed,
+        capacity,
+        parts,
+        resources,
+        rest: (before, after),
+        orphans,
+        stopped,
+        log,
+    }
 }
 
 /// The first look at which all is well, or the last there was time for.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::load::Run;
+use crate::load::{Parts, Run};
 use crate::resources::Sample;
 use crate::support::Engine;
 use crate::support::wait::percentile;
@@ -22,8 +22,7 @@ pub struct Report {
     pub seed: u64,
     /// Executions a second.
     pub capacity: f64,
-    /// In the order in which they ended.
-    pub runs: Vec<Run>,
+    pub parts: Parts,
     pub resources: Vec<Sample>,
     /// What the service held before, and what it held when all was answered.
     pub rest: (Sample, Sample),
@@ -42,81 +41,70 @@ impl Report {
             && (!strict || self.drift() <= DRIFT)
     }
 
+    fn runs(&self) -> impl Iterator<Item = &Run> {
+        self.parts.iter().flatten()
+    }
+
     fn wrong(&self, hostile: bool) -> usize {
-        self.runs.iter().filter(|run| run.hostile == hostile && run.wrong.is_some()).count()
+        self.runs().filter(|run| run.hostile == hostile && run.wrong.is_some()).count()
     }
 
-    fn memory(&self) -> (f64, f64) {
-        self.tenths(|sample| sample.resident_kib)
-    }
-
-    fn descriptors(&self) -> (f64, f64) {
-        self.tenths(|sample| sample.descriptors)
-    }
-
-    /// The means of the first tenth and of the last.
-    fn tenths(&self, of: impl Fn(&Sample) -> f64) -> (f64, f64) {
-        let tenth = self.resources.len().div_ceil(10);
+    /// The means of each part's time.
+    fn held(&self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
         let mean =
             |samples: &[Sample]| samples.iter().map(&of).sum::<f64>() / samples.len().max(1) as f64;
-        let (first, last) =
-            (&self.resources[..tenth], &self.resources[self.resources.len() - tenth..]);
-        (mean(first), mean(last))
+        let part = self.resources.len().div_ceil(self.parts.len()).max(1);
+        self.resources.chunks(part).map(mean).collect()
     }
 
-    /// The 99th percentiles of honest scripts in the first tenth and in the last.
-    fn slow(&self) -> (Duration, Duration) {
-        let honest: Vec<Duration> =
-            self.runs.iter().filter(|run| !run.hostile).map(|run| run.took).collect();
-        let tenth = honest.len().div_ceil(10);
-        (percentile(&honest[..tenth], 99), percentile(&honest[honest.len() - tenth..], 99))
+    /// The 99th percentile of honest scripts in each part, in seconds.
+    fn slow(&self) -> Vec<f64> {
+        self.parts.iter().map(|part| percentile(&took(part), 99).as_secs_f64()).collect()
     }
 
     fn drift(&self) -> f64 {
-        let (first, last) = self.slow();
-        last.as_secs_f64() / first.as_secs_f64() - 1.0
+        let slow = self.slow();
+        slow[slow.len() - 1] / slow[0] - 1.0
     }
+}
+
+/// What honest scripts took.
+fn took<'a>(runs: impl IntoIterator<Item = &'a Run>) -> Vec<Duration> {
+    runs.into_iter().filter(|run| !run.hostile).map(|run| run.took).collect()
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let hostile = self.runs.iter().filter(|run| run.hostile).count();
+        let all = self.runs().count();
+        let hostile = self.runs().filter(|run| run.hostile).count();
         writeln!(f, "== soak on {}, seed {}", self.engine, self.seed)?;
         writeln!(
             f,
             "capacity            {:.1} executions/s, of which 70 % were asked for",
             self.capacity
         )?;
-        writeln!(f, "executions          {}, {hostile} of them hostile", self.runs.len())?;
+        writeln!(f, "executions          {all}, {hostile} of them hostile")?;
         writeln!(f, "wrong verdicts      {}", self.wrong(true))?;
         writeln!(f, "false failures      {}", self.wrong(false))?;
         writeln!(f, "orphans             {}", self.orphans.len())?;
-        let per_thousand =
-            |(first, last): (f64, f64)| (last - first) / 0.9 / self.runs.len() as f64 * 1000.0;
-        let (memory, descriptors) = (self.memory(), self.descriptors());
-        writeln!(
-            f,
-            "resident KiB        {:.0} to {:.0}, {:+.1} for 1,000 executions",
-            memory.0,
-            memory.1,
-            per_thousand(memory)
-        )?;
-        writeln!(
-            f,
-            "descriptors         {:.0} to {:.0}, {:+.2} for 1,000 executions",
-            descriptors.0,
-            descriptors.1,
-            per_thousand(descriptors)
-        )?;
+        for (what, values) in [
+            ("resident KiB", self.held(|sample| sample.resident_kib)),
+            ("descriptors", self.held(|sample| sample.descriptors)),
+            ("p99 of honest, ms", self.slow().iter().map(|seconds| seconds * 1000.0).collect()),
+        ] {
+            write!(f, "{what:20}")?;
+            values.iter().try_for_each(|value| write!(f, "{value:.0} "))?;
+            writeln!(f)?;
+            let slope = (values[values.len() - 1] - values[0]) / 0.9 / all as f64 * 1000.0;
+            writeln!(f, "{:20}{slope:+.2} for 1,000 executions", "")?;
+        }
         let (before, after) = self.rest;
         writeln!(
             f,
             "at rest             {:.0} to {:.0} KiB, {} to {} descriptors",
             before.resident_kib, after.resident_kib, before.descriptors, after.descriptors
         )?;
-        let honest: Vec<Duration> =
-            self.runs.iter().filter(|r| !r.hostile).map(|r| r.took).collect();
-        let (first, last) = self.slow();
+        let honest = took(self.runs());
         writeln!(
             f,
             "honest p50, p99     {:.1?}, {:.1?}",
@@ -125,11 +113,11 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             f,
-            "p99 of the tenths   {first:.1?} to {last:.1?}, {:+.0} % (bar {:.0} %)",
+            "drift of p99        {:+.0} % from the first part to the last (bar {:.0} %)",
             self.drift() * 100.0,
             DRIFT * 100.0
         )?;
-        for wrong in self.runs.iter().filter_map(|run| run.wrong.as_ref()).take(5) {
+        for wrong in self.runs().filter_map(|run| run.wrong.as_ref()).take(5) {
             writeln!(f, "  {wrong}")?;
         }
         for orphan in self.orphans.iter().take(10) {
