@@ -106,8 +106,11 @@ impl Inner {
         let (first, head) = head(&mut from)?;
         let plan = Arc::clone(&self.plan.lock().unwrap_or_else(PoisonError::into_inner));
         let act = plan(&first);
-        self.spoiled.fetch_add(usize::from(act != Act::Pass), Ordering::SeqCst);
+        let spoiled = || {
+            self.spoiled.fetch_add(1, Ordering::SeqCst);
+        };
         if let Act::Say(status) = act {
+            spoiled();
             return say(status, client);
         }
         let daemon = UnixStream::connect(&self.daemon)?;
@@ -124,14 +127,23 @@ impl Inner {
             drop(watched);
         });
         match act {
-            Act::Lie(from, to) => lie(&daemon, &client, (from, to))?,
-            Act::Reset(after) => {
-                pass(&daemon, &client, after)?;
-                // Unread bytes make it a reset (unix(7)).
-                client.shutdown(Shutdown::Both)?;
+            Act::Lie(from, to) => {
+                spoiled();
+                lie(&daemon, &client, (from, to))?;
             }
-            Act::Cut(after) => pass(&daemon, &client, after)?,
-            Act::Pass | Act::Say(_) => pass(&daemon, &client, usize::MAX)?,
+            // Not all have so much to say.
+            Act::Reset(after) | Act::Cut(after) => {
+                if pass(&daemon, &client, after)? {
+                    spoiled();
+                }
+                if matches!(act, Act::Reset(_)) {
+                    // Unread bytes make it a reset (unix(7)).
+                    client.shutdown(Shutdown::Both)?;
+                }
+            }
+            Act::Pass | Act::Say(_) => {
+                pass(&daemon, &client, usize::MAX)?;
+            }
         }
         let _ = daemon.shutdown(Shutdown::Both);
         client.shutdown(Shutdown::Both)
@@ -153,7 +165,8 @@ fn head(from: &mut BufReader<UnixStream>) -> io::Result<(String, String)> {
     }
 }
 
-fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<()> {
+/// Passes so many bytes on; whether there were as many.
+fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<bool> {
     let (mut buffer, mut left) = ([0; 16 << 10], most);
     while left > 0 {
         let read = from.read(&mut buffer)?;
@@ -164,7 +177,7 @@ fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<(
         to.write_all(&buffer[..now])?;
         left -= now;
     }
-    Ok(())
+    Ok(left == 0)
 }
 
 /// An answer in one piece, chunked or not, with a word of the same length in another's place.

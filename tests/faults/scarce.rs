@@ -1,9 +1,10 @@
 //! Something runs out: descriptors, processes, room on a disk.
 
 use std::fs;
+use std::io::Write as _;
 use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -91,6 +92,16 @@ impl Filler {
         let filled = fs::write(&filler, vec![1; size]);
         assert!(filled.is_err(), "the disk takes more than it has");
         Self(filler)
+    }
+
+    /// Takes what has become free since, for so long.
+    pub fn keep(&self, time: Duration) {
+        let began = Instant::now();
+        while began.elapsed() < time {
+            let mut filler = fs::OpenOptions::new().append(true).open(&self.0).expect("the filler");
+            while filler.write(&[1; 4096]).is_ok() {}
+            pass(Duration::from_millis(20));
+        }
     }
 }
 

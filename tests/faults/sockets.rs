@@ -90,7 +90,7 @@ fn docker_socket_spoiled() {
                 );
                 if first.contains(part) && turn.is_multiple_of(every) { act } else { Act::Pass }
             });
-            until("requests to be spoiled", Duration::from_secs(20), || {
+            until("requests to be spoiled", Duration::from_secs(60), || {
                 (proxy.spoiled() >= before + 4).then_some(())
             });
             pass(random.millis(0, 500));
