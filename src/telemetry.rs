@@ -16,7 +16,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::config::LogFormat;
-pub(crate) use log::lost;
+pub(crate) use log::{lost, stuck};
 pub use trace::Trace;
 
 /// Longest text of others' in a log line, in characters.

@@ -42,10 +42,11 @@ pub(super) async fn watch(metrics: &Metrics) {
             metrics.fault(Fault::ClockSet);
             warn!("the clock was set by {set:+.1} s; no deadline goes by it");
         }
-        if telemetry::lost() > lost {
-            warn!("{} lines of this log could not be written", telemetry::lost() - lost);
-            // This line may be one of them.
-            lost = telemetry::lost();
+        let now = telemetry::lost();
+        // While lines are still lost, this one would be as well, and nobody would ever read it.
+        if now > lost && !telemetry::stuck() {
+            warn!("{} lines of this log could not be written", now - lost);
+            lost = now;
         }
     }
 }

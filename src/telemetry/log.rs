@@ -37,7 +37,7 @@ impl Write for Stderr {
 
 /// A pipe that says so has room for a page, and a line is shorter (pipe(7), `PIPE_BUF`).
 fn takes_a_line() -> bool {
-    let patience = if STUCK.load(Ordering::Relaxed) { NONE } else { PATIENCE };
+    let patience = if stuck() { NONE } else { PATIENCE };
     let stderr = io::stderr();
     let mut ready = [PollFd::new(&stderr, PollFlags::OUT)];
     // Where that can't be asked, the write says what is wrong.
@@ -47,6 +47,11 @@ fn takes_a_line() -> bool {
 /// Lines that were lost since this was asked last.
 pub(super) fn take_lost() -> u64 {
     LOST.swap(0, Ordering::Relaxed)
+}
+
+/// Whether the last line was lost.
+pub(crate) fn stuck() -> bool {
+    STUCK.load(Ordering::Relaxed)
 }
 
 /// Lines that were lost in all.

@@ -78,20 +78,20 @@ fn docker(command: &[&str], guests: &[u32]) {
 
 fn containers_killed(engine: Engine) {
     let service = service(engine, &[]);
-    trial(&service, engine, RUNNING_KILLED, |random| {
-        hit(&service, engine, random, (true, LOST), |guests| kill(engine, guests));
+    trial(&service, engine, RUNNING_KILLED, |moment| {
+        hit(&service, engine, &mut moment.random, (true, LOST), |guests| kill(engine, guests));
     });
-    trial(&service, engine, WAITING_KILLED, |random| {
-        hit(&service, engine, random, (false, DIED), |guests| kill(engine, guests));
+    trial(&service, engine, WAITING_KILLED, |moment| {
+        hit(&service, engine, &mut moment.random, (false, DIED), |guests| kill(engine, guests));
     });
 }
 
 fn docker_containers_removed(engine: Engine) {
     let service = service(engine, &[]);
     let remove = |guests: &[u32]| docker(&["rm", "--force"], guests);
-    trial(&service, engine, REMOVED, |random| {
-        hit(&service, engine, random, (true, LOST), remove);
-        hit(&service, engine, random, (false, DIED), remove);
+    trial(&service, engine, REMOVED, |moment| {
+        hit(&service, engine, &mut moment.random, (true, LOST), remove);
+        hit(&service, engine, &mut moment.random, (false, DIED), remove);
     });
 }
 
@@ -107,10 +107,10 @@ fn native_spawner_killed() {
     let _turn = crate::support::turn::alone();
     let fault = Fault::new("spawner killed", "the spawner died and was started again", DIED);
     let service = service(Engine::Native, &[]);
-    trial(&service, Engine::Native, fault, |random| {
+    trial(&service, Engine::Native, fault, |moment| {
         for _ in 0..2 {
             host::signal(spawner_of(&service), Signal::KILL);
-            pass(random.millis(300, 900));
+            pass(moment.random.millis(300, 900));
         }
     });
 }

@@ -1,17 +1,19 @@
 //! The Docker daemon is restarted, killed and stopped.
 
 use std::cell::RefCell;
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use rustix::process::Signal;
+use serde_json::json;
 
 use super::daemon::Daemon;
-use super::driver::{Fault, pass, trial_with};
+use super::driver::{Fault, Moment, pass, trial_with};
 use super::scarce::Filler;
 use super::service;
 use super::support::disk::Disk;
 use super::support::length::full;
-use super::support::{Engine, Service};
+use super::support::{Engine, Service, host, until};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
 const NOT_MADE: &str = "oncebox_pool_make_failures_total";
@@ -26,10 +28,32 @@ fn trial(
     service: &Service,
     daemon: &RefCell<Daemon>,
     fault: Fault,
-    inject: impl FnOnce(&mut Daemon),
+    inject: impl FnOnce(&mut Daemon, &Moment<'_>),
 ) {
     let guests = || daemon.borrow().guests();
-    trial_with(service, Engine::Docker, &guests, fault, |_| inject(&mut daemon.borrow_mut()));
+    trial_with(service, Engine::Docker, &guests, fault, |moment| {
+        inject(&mut daemon.borrow_mut(), moment);
+    });
+}
+
+/// Does this while a script runs that takes longer than that, which is lost by it: those of the load
+/// may all end in time.
+fn lost_meanwhile(service: &Service, what: impl FnOnce()) {
+    let mark = &host::mark("60.0");
+    let request = json!({"script": format!("sleep {mark}"), "timeout": 65});
+    // Another caller than the load, which takes all the room that there is for one.
+    let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 8));
+    std::thread::scope(|scope| {
+        let lost = scope.spawn(move || {
+            until("a place", Duration::from_secs(10), || {
+                let reply = post(&request).expect("an answer");
+                (reply.http != 429).then_some(reply)
+            })
+        });
+        host::await_argument(mark);
+        what();
+        assert_eq!(lost.join().expect("no panic").refused().code(), "container_lost");
+    });
 }
 
 /// After its service has stopped, nothing of it is at the daemon.
@@ -45,8 +69,8 @@ fn docker_daemon_restarted_and_killed() {
     let service = at(&daemon.borrow());
     for (name, signal) in [("daemon restarted", Signal::TERM), ("daemon killed", Signal::KILL)] {
         let fault = Fault::new(name, "container lost", LOST);
-        trial(&service, &daemon, fault, |daemon| {
-            daemon.end(signal);
+        trial(&service, &daemon, fault, |daemon, _| {
+            lost_meanwhile(&service, || daemon.end(signal));
             daemon.begin();
         });
     }
@@ -60,9 +84,10 @@ fn docker_daemon_stopped() {
     let daemon = RefCell::new(Daemon::start());
     let service = at(&daemon.borrow());
     let fault = Fault::new("daemon stopped", "engine too slow", SLOW);
-    trial(&service, &daemon, fault, |daemon| {
+    trial(&service, &daemon, fault, |daemon, moment| {
         daemon.signal(Signal::STOP);
         pass(still);
+        moment.felt();
         daemon.signal(Signal::CONT);
     });
     clean(&daemon.borrow(), service);
@@ -76,11 +101,12 @@ fn docker_disk_of_images_full() {
     let daemon = RefCell::new(Daemon::start_on(&disk));
     let service = at(&daemon.borrow());
     let fault = Fault::new("disk of images full", "no space left on device", NOT_MADE);
-    trial(&service, &daemon, fault, |_| {
+    trial(&service, &daemon, fault, |_, moment| {
         let filler = Filler::of(&disk, 300 << 20);
         // What is removed meanwhile makes room.
         filler.keep(Duration::from_secs(1));
         pass(Duration::from_secs(2));
+        moment.felt();
         drop(filler);
     });
     clean(&daemon.borrow(), service);

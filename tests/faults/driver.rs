@@ -20,6 +20,8 @@ use super::task::{Got, Sent, TIMEOUT};
 pub const READY: Duration = Duration::from_secs(5);
 /// For what goes away behind the answers.
 const SETTLE: Duration = Duration::from_secs(15);
+/// For a fault to be felt: longer than the longest patience with an engine.
+const FELT: Duration = Duration::from_secs(60);
 /// Descriptors of a moment: connections that end, and those to the daemon that are kept.
 const FLEETING: f64 = 12.0;
 
@@ -66,9 +68,33 @@ pub fn pass(time: Duration) {
 /// How many guests a service has, where that can be said.
 type Guests<'a> = &'a dyn Fn() -> Option<usize>;
 
+/// A fault that goes on.
+pub struct Moment<'a> {
+    pub random: Chance,
+    signs: Signs<'a>,
+}
+
+impl Moment<'_> {
+    /// Lets it go on until the service has told of it and has counted it: what a fault touches, and
+    /// when, is chance.
+    pub fn felt(&self) {
+        until("signs of the fault", FELT, || self.signs.all().is_ok().then_some(()));
+    }
+
+    /// The same where the service can't be asked meanwhile.
+    pub fn told(&self) {
+        until("a line of the fault", FELT, || self.signs.told().is_ok().then_some(()));
+    }
+}
+
 /// Injects a fault into a service under load, and checks everything. `inject` returns when the fault
 /// has ended.
-pub fn trial(service: &Service, engine: Engine, fault: Fault, inject: impl FnOnce(&mut Chance)) {
+pub fn trial(
+    service: &Service,
+    engine: Engine,
+    fault: Fault,
+    inject: impl FnOnce(&mut Moment<'_>),
+) {
     let guests = || Some(guests(service, engine).len());
     trial_with(service, engine, &guests, fault, inject);
 }
@@ -79,34 +105,36 @@ pub fn trial_with(
     engine: Engine,
     guests: Guests<'_>,
     fault: Fault,
-    inject: impl FnOnce(&mut Chance),
+    inject: impl FnOnce(&mut Moment<'_>),
 ) {
     let mut row = Row::begin(engine, fault.name);
     let mut random = seed::chance(&format!("{engine} {}", fault.name));
     let calm = Calm::of(service, guests);
-    let before = counted(service, fault.metric);
-    let logged = service.log().len();
+    let signs = Signs::none_yet(service, fault);
     let name = format!("{engine}-{}", fault.name.replace(' ', "-"));
     let load = Load::start(&name, service.address(), &mut random, fault.still);
     load.full(service);
     pass(random.millis(0, 500));
-    inject(&mut random);
+    let mut moment = Moment { random, signs };
+    inject(&mut moment);
     row.ready(ready(service));
     let sent = load.stop();
     row.answers(&sent);
-    told(&service.log()[logged..]);
+    show(moment.signs.log().as_str());
     check_answers(&sent, fault);
     assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
     calm.again(service, guests);
     if !fault.unlogged {
         check_lines(&sent, &service.log());
     }
-    check_signs(service, fault, before, logged);
+    if let Err(missing) = moment.signs.all() {
+        panic!("{missing}:\n{}", service.last_words());
+    }
     row.passed();
 }
 
 /// What the service said that is more than usual, for whoever looks at the output of a test.
-fn told(log: &str) {
+fn show(log: &str) {
     let loud = log.lines().filter(|line| !line.contains("\"INFO\""));
     loud.for_each(|line| eprintln!("{line}"));
 }
@@ -160,12 +188,38 @@ pub fn check_lines(sent: &[Sent], log: &str) {
     }
 }
 
-/// The fault was told and counted.
-fn check_signs(service: &Service, fault: Fault, before: f64, logged: usize) {
-    let log = service.log();
-    let said = fault.unlogged || log[logged..].lines().any(|line| line.contains(fault.log));
-    assert!(said, "no line says {:?}:\n{}", fault.log, service.last_words());
-    assert!(counted(service, fault.metric) > before, "{} did not move", fault.metric);
+/// How a service tells that there was a fault.
+struct Signs<'a> {
+    service: &'a Service,
+    fault: Fault,
+    /// The metric, and the length of the log, before it.
+    before: (f64, usize),
+}
+
+impl<'a> Signs<'a> {
+    fn none_yet(service: &'a Service, fault: Fault) -> Self {
+        Self { service, fault, before: (counted(service, fault.metric), service.log().len()) }
+    }
+
+    /// What was logged since.
+    fn log(&self) -> String {
+        self.service.log().split_off(self.before.1)
+    }
+
+    /// The fault was told.
+    fn told(&self) -> Result<(), String> {
+        let Fault { unlogged, log, .. } = self.fault;
+        let told = unlogged || self.log().lines().any(|line| line.contains(log));
+        told.then_some(()).ok_or_else(|| format!("no line says {log:?}"))
+    }
+
+    /// It was told and counted.
+    fn all(&self) -> Result<(), String> {
+        self.told()?;
+        let Fault { metric, .. } = self.fault;
+        let moved = counted(self.service, metric) > self.before.0;
+        moved.then_some(()).ok_or_else(|| format!("{metric} did not move"))
+    }
 }
 
 /// All samples whose names begin like this.

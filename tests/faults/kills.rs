@@ -159,19 +159,20 @@ fn one_of_two(engine: Engine) {
     // Of the living one there is nothing to tell; the crash is the next start's to tell.
     let fault =
         Fault::new("one of two killed", "", "oncebox_executions_total").harmless().unlogged();
-    super::driver::trial(&living, engine, fault, |random| {
+    super::driver::trial(&living, engine, fault, |moment| {
+        let mark = &host::mark("173.9");
         let one = dying.as_ref().expect("it lives");
         let posts: Vec<_> = (0..3).map(|_| one.poster()).collect();
         std::thread::scope(|scope| {
             for post in posts {
-                let request = json!({"script": "sleep 173.9", "timeout": 250});
+                let request = json!({"script": format!("sleep {mark}"), "timeout": 250});
                 scope.spawn(move || drop(post(&request)));
             }
-            host::await_argument("173.9");
-            pass(random.millis(0, 300));
+            host::await_argument(mark);
+            pass(moment.random.millis(0, 300));
             let residue = dying.take().expect("it lives").kill();
             until("its scripts to end", Duration::from_secs(5), || {
-                host::with_argument("173.9").is_empty().then_some(())
+                host::with_argument(mark).is_empty().then_some(())
             });
             let next = service(engine, &settings);
             assert!(next.log().contains("did not end in order"), "{}", next.last_words());

@@ -73,10 +73,10 @@ fn clock_set(engine: Engine) {
         .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
         .env("DONT_FAKE_MONOTONIC", "1");
     let service = service_of(program, engine, &[]);
-    trial(&service, engine, fault.harmless(), |random| {
+    trial(&service, engine, fault.harmless(), |moment| {
         for hours in [1, 0, -1, 0] {
             set(hours);
-            pass(random.millis(700, 1200));
+            pass(moment.random.millis(700, 1200));
         }
     });
 }

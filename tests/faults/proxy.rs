@@ -106,11 +106,8 @@ impl Inner {
         let (first, head) = head(&mut from)?;
         let plan = Arc::clone(&self.plan.lock().unwrap_or_else(PoisonError::into_inner));
         let act = plan(&first);
-        let spoiled = || {
-            self.spoiled.fetch_add(1, Ordering::SeqCst);
-        };
+        self.spoiled.fetch_add(usize::from(act != Act::Pass), Ordering::SeqCst);
         if let Act::Say(status) = act {
-            spoiled();
             return say(status, client);
         }
         let daemon = UnixStream::connect(&self.daemon)?;
@@ -127,23 +124,14 @@ impl Inner {
             drop(watched);
         });
         match act {
-            Act::Lie(from, to) => {
-                spoiled();
-                lie(&daemon, &client, (from, to))?;
+            Act::Lie(from, to) => lie(&daemon, &client, (from, to))?,
+            Act::Reset(after) => {
+                pass(&daemon, &client, after)?;
+                // Unread bytes make it a reset (unix(7)).
+                client.shutdown(Shutdown::Both)?;
             }
-            // Not all have so much to say.
-            Act::Reset(after) | Act::Cut(after) => {
-                if pass(&daemon, &client, after)? {
-                    spoiled();
-                }
-                if matches!(act, Act::Reset(_)) {
-                    // Unread bytes make it a reset (unix(7)).
-                    client.shutdown(Shutdown::Both)?;
-                }
-            }
-            Act::Pass | Act::Say(_) => {
-                pass(&daemon, &client, usize::MAX)?;
-            }
+            Act::Cut(after) => pass(&daemon, &client, after)?,
+            Act::Pass | Act::Say(_) => pass(&daemon, &client, usize::MAX)?,
         }
         let _ = daemon.shutdown(Shutdown::Both);
         client.shutdown(Shutdown::Both)
@@ -165,8 +153,7 @@ fn head(from: &mut BufReader<UnixStream>) -> io::Result<(String, String)> {
     }
 }
 
-/// Passes so many bytes on; whether there were as many.
-fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<bool> {
+fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<()> {
     let (mut buffer, mut left) = ([0; 16 << 10], most);
     while left > 0 {
         let read = from.read(&mut buffer)?;
@@ -177,7 +164,7 @@ fn pass(mut from: &UnixStream, mut to: &UnixStream, most: usize) -> io::Result<b
         to.write_all(&buffer[..now])?;
         left -= now;
     }
-    Ok(left == 0)
+    Ok(())
 }
 
 /// An answer in one piece, chunked or not, with a word of the same length in another's place.

@@ -33,10 +33,11 @@ fn descriptors(engine: Engine) {
     );
     let few = prepared(&format!("ulimit -n {MOST}"), &oncebox("serve", engine));
     let service = service_of(few, engine, &[("MAX_CONNECTIONS", "10000")]);
-    trial(&service, engine, fault, |random| {
+    trial(&service, engine, fault, |moment| {
         let open: Vec<_> =
             (0..MOST + 200).filter_map(|_| TcpStream::connect(service.address()).ok()).collect();
-        pass(random.millis(1500, 2500));
+        pass(moment.random.millis(1500, 2500));
+        moment.told();
         drop(open);
     });
 }
@@ -59,10 +60,11 @@ fn processes(engine: Engine) {
         }
     };
     let service = service_of(group.around(&oncebox("serve", engine)), engine, &[]);
-    trial(&service, engine, fault, |random| {
+    trial(&service, engine, fault, |moment| {
         // Fewer than there are, so that none of those that end makes room for another.
         group.most("1");
-        pass(random.millis(1500, 2500));
+        pass(moment.random.millis(1500, 2500));
+        moment.felt();
         group.most("max");
     });
     drop(service);

@@ -80,8 +80,8 @@ fn docker_socket_spoiled() {
         if full() { *kind } else { one }
     });
     for &Spoiled { name, log, metric, part, act } in chosen {
-        trial(&service, Engine::Docker, Fault::new(name, log, metric), |random| {
-            let (before, every) = (proxy.spoiled(), 1 + random.below(3));
+        trial(&service, Engine::Docker, Fault::new(name, log, metric), |moment| {
+            let (before, every) = (proxy.spoiled(), 1 + moment.random.below(3));
             let count = std::sync::atomic::AtomicU64::new(0);
             proxy.plan(move |first| {
                 let turn = count.fetch_add(
@@ -90,10 +90,11 @@ fn docker_socket_spoiled() {
                 );
                 if first.contains(part) && turn.is_multiple_of(every) { act } else { Act::Pass }
             });
-            until("requests to be spoiled", Duration::from_secs(60), || {
+            until("requests to be spoiled", Duration::from_secs(20), || {
                 (proxy.spoiled() >= before + 4).then_some(())
             });
-            pass(random.millis(0, 500));
+            moment.felt();
+            pass(moment.random.millis(0, 500));
             proxy.plan(|_| Act::Pass);
         });
     }
@@ -105,9 +106,10 @@ fn docker_socket_refuses() {
     let proxy = Proxy::start();
     let service = service(Engine::Docker, &[("DOCKER_HOST", &proxy.host())]);
     let fault = Fault::new("socket refuses", "Connection refused", NOT_MADE);
-    trial(&service, Engine::Docker, fault, |random| {
+    trial(&service, Engine::Docker, fault, |moment| {
         proxy.close();
-        pass(random.millis(1500, 3000));
+        pass(moment.random.millis(1500, 3000));
+        moment.felt();
         proxy.open();
     });
 }
