@@ -46,10 +46,10 @@ fn a_killed_service_leaves_nothing(engine: Engine) {
     });
     residue.ended();
 
-    let records = residue.left();
+    let records = residue.marked();
     let next = Service::start(engine, &[]);
     until("the sweep of a dead instance's leftovers", SWEEP, || {
-        residue.left().is_disjoint(&records).then_some(())
+        residue.marked().is_disjoint(&records).then_some(())
     });
     assert_eq!(next.run(&json!({"script": "echo next"})).text(), "next\n");
     drop(next);
@@ -148,7 +148,7 @@ fn a_stopping_service_takes_no_new_script(engine: Engine) {
 /// The native engine's spawner dies: what runs answers 502, and the next script runs.
 #[test]
 fn native_recovers_from_its_spawner_s_death() {
-    let _turn = crate::support::turn::alone();
+    let _turn = crate::support::turn::together();
     let service = Service::start(Engine::Native, &[]);
     let mark = host::mark("47");
     let post = service.poster();
@@ -172,7 +172,7 @@ fn native_recovers_from_its_spawner_s_death() {
 /// it starts it again, and the next start clears what was left.
 #[test]
 fn native_ends_when_its_keeper_dies() {
-    let _turn = crate::support::turn::alone();
+    let _turn = crate::support::turn::together();
     let mut service = Service::start(Engine::Native, &[]);
     let keeper = host::status(spawner_of(&service), "PPid").expect("a living spawner");
     host::signal(keeper.parse().expect("a pid"), Signal::KILL);
@@ -202,8 +202,7 @@ fn many_executions_leave_nothing(engine: Engine) {
 }
 
 on_both_engines! {
-    together: ;
-    alone: a_killed_service_leaves_nothing, a_start_spares_a_living_instance,
+    together: a_killed_service_leaves_nothing, a_start_spares_a_living_instance,
         a_stop_lets_running_scripts_end, a_stop_does_not_wait_for_ever,
         a_stopping_service_takes_no_new_script, many_executions_leave_nothing
 }

@@ -198,7 +198,7 @@ fn metrics_say_nothing_of_a_request(engine: Engine) {
 }
 
 on_both_engines! {
-    together: metrics_say_nothing_of_a_request;
-    alone: every_metric_is_moved_by_a_real_run, executions_are_counted_by_their_end;
+    together: metrics_say_nothing_of_a_request, every_metric_is_moved_by_a_real_run,
+        executions_are_counted_by_their_end;
     native: labels_come_from_closed_lists
 }

@@ -312,6 +312,6 @@ fn coded(answer: Response) -> (u16, String) {
 }
 
 on_both_engines! {
-    together: a_runtime_of_the_file_is_run_and_waits_ahead, oncebox_run_names_a_runtime;
-    alone: what_is_registered_outlives_the_service
+    together: a_runtime_of_the_file_is_run_and_waits_ahead, oncebox_run_names_a_runtime,
+        what_is_registered_outlives_the_service
 }

@@ -120,8 +120,7 @@ fn w31_a_stop_while_it_starts(engine: Engine) {
 }
 
 on_both_engines! {
-    together: ;
-    alone: w31_a_stop_under_load_answers_everyone,
+    together: w31_a_stop_under_load_answers_everyone,
         w31_idle_and_silent_clients_do_not_hold_a_stop_up, w31_a_second_signal_forces,
         w31_a_stop_while_it_starts
 }

@@ -233,7 +233,7 @@ const LISTED: &[(&str, Of, &str)] = &[
 
 #[test]
 fn docker_the_benchmark_finds_nothing_that_is_not_listed() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let project = Project::up(Compose::V2, &[], &[]);
     let script = inspect(&project.waiting());
     let base = inspect(crate::support::BUSYBOX);

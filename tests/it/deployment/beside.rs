@@ -15,7 +15,7 @@ const WAIT: Duration = Duration::from_secs(60);
 
 #[test]
 fn docker_a_registry_with_a_password() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let port = free_address().port().to_string();
     let settings = [
         ("REGISTRY_PORT", &*port),
@@ -60,7 +60,7 @@ fn docker_a_registry_with_a_password() {
 
 #[test]
 fn docker_prometheus_reads_the_metrics() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let port = free_address().port().to_string();
     let grafana = free_address().port().to_string();
     let settings = [
@@ -89,7 +89,7 @@ fn docker_prometheus_reads_the_metrics() {
 
 #[test]
 fn docker_scripts_on_a_daemon_of_their_own() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let daemon = Daemon::start();
     daemon.load(BUSYBOX);
     let socket = daemon.socket();

@@ -51,7 +51,7 @@ fn layers_over(base: &str) -> Vec<Layer> {
 
 #[test]
 fn docker_the_image_is_the_binary_and_a_folder() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let layers = layers_over(RUNTIME);
     let compressed: usize = layers.iter().map(|layer| layer.compressed).sum();
     println!("over its base, compressed: {:.1} MiB", compressed as f64 / MIB as f64);
@@ -71,7 +71,7 @@ fn docker_the_image_is_the_binary_and_a_folder() {
 
 #[test]
 fn docker_the_image_says_what_it_is() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let image = inspect(SERVICE);
     let config = &image["Config"];
     assert_eq!(config["User"], "65532:65532");
@@ -96,7 +96,7 @@ fn docker_the_image_says_what_it_is() {
 
 #[test]
 fn docker_the_image_has_no_shell() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let run = |program: &str, arguments: &[&str]| {
         let mut docker = Command::new("docker");
         docker.args(["run", "--rm", "--network", "none", "--read-only", "--cap-drop", "ALL"]);

@@ -25,12 +25,14 @@ fn docker_a_life_with_compose_2() {
 }
 
 fn life(compose: Compose) {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let registry = Registry::start();
+    // The daemon asks for nothing that it has from the other project's registry.
+    let [base_mark, tools_mark] = ["base", "tools"].map(|image| format!("{image} of {compose:?}"));
     let base = Pulled(registry.name("base:1"));
-    Image::marked("base").push(&registry, "base", "1");
+    Image::marked(&base_mark).push(&registry, "base", "1");
     let _tools = Pulled(registry.name("tools:1"));
-    Image::marked("tools").push(&registry, "tools", "1");
+    Image::marked(&tools_mark).push(&registry, "tools", "1");
     let settings = [("BASE_IMAGE", &*base.0), ("CUSTOM_IMAGE_REGISTRY", &registry.address())];
     let mut project = Project::new(compose, &settings, &[]);
     // Without a key whoever asks is his address, which is another one after `down`.
@@ -46,9 +48,9 @@ fn life(compose: Compose) {
     assert_eq!(project.id(SERVICE), id);
     assert_eq!(project.inspect(SERVICE)["State"]["StartedAt"], started);
 
-    assert_eq!(project.execute(&json!({"script": "cat /mark"})).text(), "base");
+    assert_eq!(project.execute(&json!({"script": "cat /mark"})).text(), base_mark);
     let asked = json!({"script": "cat /mark", "image": "tools:1"});
-    assert_eq!(project.execute(&asked).text(), "tools");
+    assert_eq!(project.execute(&asked).text(), tools_mark);
     for image in ["base", "tools"] {
         assert!(registry.count("GET", image) > 0, "the daemon pulled {image} from the registry");
     }
@@ -136,7 +138,7 @@ fn ended(project: &Project, path: &str) -> Value {
 
 #[test]
 fn docker_beyond_loopback_it_takes_keys() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let everywhere = [("HOST_ADDRESS", "0.0.0.0")];
     let mut project = Project::new(Compose::V2, &everywhere, &[]);
     project.run(&["up", "-d"]);
@@ -162,7 +164,7 @@ fn docker_beyond_loopback_it_takes_keys() {
 /// It must not become a folder of that name on the machine.
 #[test]
 fn docker_a_socket_that_is_not_there_is_told() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let nowhere = tempfile::Builder::new().prefix("oncebox-it-").tempdir().expect("a folder");
     let nowhere = nowhere.path().join("docker.sock");
     for compose in [Compose::V1, Compose::V2] {
@@ -179,7 +181,7 @@ fn docker_a_socket_that_is_not_there_is_told() {
 /// As somebody does who has pulled the three images and brought the project up.
 #[test]
 fn docker_the_acceptance_files_through_the_published_port() {
-    let _turn = turn::alone();
+    let _turn = turn::together();
     let project = Project::up(Compose::V2, &[], &[]);
     for (image, base) in [
         ("python-scientific", "PYTHON_IMAGE=oncebox-base/python"),

@@ -112,6 +112,6 @@ fn a_stop_interrupts_what_does_not_end_in_time(engine: Engine) {
 }
 
 on_both_engines! {
-    together: results_survive_a_restart;
-    alone: a_kill_interrupts_or_has_it_run_again, a_stop_interrupts_what_does_not_end_in_time
+    together: results_survive_a_restart, a_kill_interrupts_or_has_it_run_again,
+        a_stop_interrupts_what_does_not_end_in_time
 }

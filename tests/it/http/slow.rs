@@ -179,7 +179,7 @@ fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
 }
 
 on_one_engine! {
-    together: w18_a_slow_head_behind_another_is_cut_off, w18_an_idle_connection_ends;
-    alone: w18_slow_heads_are_cut_off, w19_a_slow_body_is_cut_off,
-        an_answer_that_is_not_taken_is_given_up
+    together: w18_a_slow_head_behind_another_is_cut_off, w18_an_idle_connection_ends,
+        w19_a_slow_body_is_cut_off, an_answer_that_is_not_taken_is_given_up;
+    alone: w18_slow_heads_are_cut_off
 }

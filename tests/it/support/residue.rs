@@ -26,6 +26,13 @@ struct Suite {
     before: BTreeSet<String>,
 }
 
+impl Suite {
+    /// What is new and bears no mark.
+    fn strange(&self) -> Vec<String> {
+        unmarked().difference(&self.before).cloned().collect()
+    }
+}
+
 fn suite() -> MutexGuard<'static, Suite> {
     SUITE.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -34,6 +41,7 @@ fn suite() -> MutexGuard<'static, Suite> {
 #[must_use]
 pub struct Residue {
     paid: bool,
+    owners: Mutex<BTreeSet<u32>>,
 }
 
 impl Residue {
@@ -44,13 +52,15 @@ impl Residue {
             suite.before = unmarked();
         }
         suite.running += 1;
-        Self { paid: false }
+        Self { paid: false, owners: Mutex::default() }
     }
 
     /// The service runs as this process; what it and its children make is this suite's.
     pub fn owned_by(&self, service: u32) {
-        suite().owners.insert(service);
-        suite().owners.extend(host::descendants(service));
+        let mut owners = host::descendants(service);
+        owners.push(service);
+        suite().owners.extend(&owners);
+        self.owners.lock().unwrap_or_else(PoisonError::into_inner).extend(owners);
     }
 
     /// The service is gone, and so must be all it made, unless another one runs now; then the last
@@ -60,21 +70,28 @@ impl Residue {
         settle(|| {
             let suite = suite();
             // One may also have started while this one looks.
-            let left = if suite.running == 0 { left(&suite) } else { BTreeSet::new() };
-            left.into_iter().collect()
+            if suite.running > 0 {
+                return Vec::new();
+            }
+            marked(&suite.owners).into_iter().chain(suite.strange()).collect()
         });
     }
 
-    /// All is gone but Docker's records of containers in which nothing runs: those that have ended,
-    /// and those that were being made and never started.
+    /// All of this service is gone but Docker's records of containers in which nothing runs: those
+    /// that have ended, and those that were being made and never started.
     pub fn ended(&self) {
         let is_record = |thing: &String| thing.contains(" exited ") || thing.contains(" created ");
-        settle(|| left(&suite()).into_iter().filter(|thing| !is_record(thing)).collect());
+        settle(|| self.marked().into_iter().filter(|thing| !is_record(thing)).collect());
     }
 
-    /// What this suite's services hold now, or have left behind.
+    /// What bears this service's mark now.
+    pub fn marked(&self) -> BTreeSet<String> {
+        marked(&self.owners.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The same, and all that is new and bears no mark.
     pub fn left(&self) -> BTreeSet<String> {
-        left(&suite())
+        self.marked().into_iter().chain(suite().strange()).collect()
     }
 
     fn pay(&mut self) {
@@ -103,17 +120,16 @@ fn settle(left: impl Fn() -> Vec<String>) {
     }
 }
 
-/// Everything on the machine that a service of this suite made, each as one line.
-fn left(suite: &Suite) -> BTreeSet<String> {
-    let containers = containers(&suite.owners);
+/// Everything on the machine that bears the mark of one of these, each as one line.
+fn marked(owners: &BTreeSet<u32>) -> BTreeSet<String> {
+    let containers = containers(owners);
     let mut marks: Vec<String> = containers.iter().map(|(id, _)| id.clone()).collect();
-    marks.extend(suite.owners.iter().map(|pid| format!("/oncebox-{pid}-")));
+    marks.extend(owners.iter().map(|pid| format!("/oncebox-{pid}-")));
     let ours = |place: &str| marks.iter().any(|mark| place.contains(mark.as_str()));
 
     let mut left: BTreeSet<String> = containers.into_iter().map(|(_, line)| line).collect();
     cgroups(Path::new("/sys/fs/cgroup"), &ours, &mut left);
-    processes(&suite.owners, &ours, &mut left);
-    left.extend(unmarked().difference(&suite.before).cloned());
+    processes(owners, &ours, &mut left);
     left
 }
 

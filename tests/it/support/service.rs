@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
@@ -215,7 +216,7 @@ impl Service {
         until("the service's end", STOP, || self.child.try_wait().expect("a child"))
     }
 
-    /// What this suite's services hold now, this one among them.
+    /// What it holds now, with all that is new on the machine and bears no service's mark.
     pub fn holds(&self) -> BTreeSet<String> {
         self.residue.as_ref().map(Residue::left).unwrap_or_default()
     }
@@ -317,7 +318,8 @@ pub fn prepared(preparation: &str, program: &Command) -> Command {
 pub fn client() -> ClientBuilder {
     // A process chooses once whose cryptography TLS has; a second choice is not another one.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    Client::builder().timeout(Duration::from_secs(120)).no_proxy()
+    // Nothing is asked by https; reading the machine's certificates takes longer than most requests.
+    Client::builder().timeout(Duration::from_secs(120)).no_proxy().tls_certs_only([])
 }
 
 fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
@@ -333,8 +335,17 @@ fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
     })
 }
 
-/// An address that nobody listens at.
+/// An address that nobody listens at, and that nobody is given who asks for any: those are from
+/// `ip_local_port_range`, above.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
+    const PORTS: Range<u32> = 12_000..32_000;
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Suites beside each other start at places of their own.
+    let first = std::process::id().wrapping_mul(499);
+    let ports = (0..PORTS.end - PORTS.start).map(|_| {
+        let next = first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed));
+        u16::try_from(PORTS.start + next % (PORTS.end - PORTS.start)).expect("a port")
+    });
+    let mut free = ports.filter_map(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+    free.next().expect("a free port").local_addr().expect("its address")
 }
