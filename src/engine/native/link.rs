@@ -56,6 +56,8 @@ struct Living {
     waiting: Option<oneshot::Sender<Usage>>,
     /// When its end was asked for.
     given_up: Option<Instant>,
+    /// Its last counters, when it was gone before its end was asked for.
+    ended: Option<Usage>,
     /// That it takes long was told.
     late: bool,
     /// What it has mounted, held where it is until then.
@@ -177,11 +179,39 @@ impl Link {
         self.socket.async_io(Interest::WRITABLE, send).await
     }
 
+    /// Nobody wants this container any more, and `waiting` wants its last counters. `false` when it
+    /// is gone, or nobody knows of it.
+    fn give_up(&self, id: ContainerId, waiting: Option<oneshot::Sender<Usage>>) -> bool {
+        let mut state = self.state();
+        let Some(living) = state.living.get_mut(&id) else { return false };
+        living.given_up.get_or_insert_with(Instant::now);
+        living.waiting = waiting.or(living.waiting.take());
+        let Some(usage) = living.ended else { return true };
+        drop(state);
+        self.gone(id, usage);
+        false
+    }
+
+    /// This container is proven gone.
+    fn gone(&self, id: ContainerId, usage: Usage) {
+        let mut state = self.state();
+        let Some(living) = state.living.get_mut(&id) else { return };
+        let Some(given_up) = living.given_up else {
+            // Whoever has it will ask.
+            living.ended = Some(usage);
+            return;
+        };
+        self.metrics.phase(Phase::Teardown, given_up.elapsed());
+        if let Some(waiting) = living.waiting.take() {
+            let _ = waiting.send(usage);
+        }
+        state.living.remove(&id);
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
     /// Asks for an end, from where nothing can be awaited.
     fn kill(self: &Arc<Self>, id: ContainerId) {
-        if let Some(living) = self.state().living.get_mut(&id) {
-            living.given_up.get_or_insert_with(Instant::now);
-        }
         let request = Request::Kill { id };
         let sent = socket::send(&self.socket, &request.encode(), None);
         let later = sent.is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock);
@@ -263,16 +293,7 @@ impl Link {
             }
             Reply::Limited { id } => self.limited(id, Ok(())),
             Reply::NotLimited { id, reason } => self.limited(id, Err(reason)),
-            Reply::Gone { id, usage } => {
-                let living = self.state().living.remove(&id).unwrap_or_default();
-                if let Some(given_up) = living.given_up {
-                    self.metrics.phase(Phase::Teardown, given_up.elapsed());
-                }
-                if let Some(waiting) = living.waiting {
-                    let _ = waiting.send(usage);
-                }
-                self.changed.notify_waiters();
-            }
+            Reply::Gone { id, usage } => self.gone(id, usage),
             Reply::Restarted => {
                 tracing::warn!("the spawner died and was started again");
                 self.forget_all();
@@ -328,9 +349,8 @@ impl Held {
     /// killed a little later; the answer that is on its way waits for neither.
     pub fn finished(self) {
         let (answer, gone) = oneshot::channel();
-        if let Some(living) = self.link.state().living.get_mut(&self.id) {
-            living.given_up.get_or_insert_with(Instant::now);
-            living.waiting = Some(answer);
+        if !self.link.give_up(self.id, Some(answer)) {
+            return;
         }
         if let Ok(runtime) = Handle::try_current() {
             runtime.spawn(async move {
@@ -343,23 +363,18 @@ impl Held {
     /// Kills the container and waits for its last counters; `None` when the spawner is gone too.
     pub async fn end(self) -> Option<Usage> {
         let (answer, usage) = oneshot::channel();
-        match self.link.state().living.get_mut(&self.id) {
-            Some(living) => living.waiting = Some(answer),
-            None => return None,
+        if self.link.give_up(self.id, Some(answer)) {
+            self.link.kill(self.id);
         }
-        self.link.kill(self.id);
         usage.await.ok()
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        {
-            let mut state = self.link.state();
-            state.limiting.remove(&self.id);
-            if !state.living.contains_key(&self.id) {
-                return;
-            }
+        self.link.state().limiting.remove(&self.id);
+        if !self.link.give_up(self.id, None) {
+            return;
         }
         // At once, where this process may: the spawner has a queue. It does so as well, for a
         // service that has given up its privileges, and then cleans up.
@@ -377,3 +392,7 @@ fn died() -> EngineError {
 fn gone() -> EngineError {
     EngineError::Unavailable("the spawner is gone; the service must be started again".into())
 }
+
+#[cfg(test)]
+#[path = "link_tests.rs"]
+mod tests;

@@ -258,9 +258,11 @@ impl<'a> Worker<'a> {
     fn bury(&mut self, id: ContainerId) -> io::Result<()> {
         let Some(living) = self.living.remove(&id) else { return Ok(()) };
         epoll::delete(&self.events, &living.pidfd)?;
-        reap(living.pidfd.as_fd())?;
+        let exit = reap(living.pidfd.as_fd())?;
+        // A guest that ends well has told what was used.
+        let untold = living.killed || exit != Some(0);
         let usage = match (&living.group, &self.tree) {
-            (Some(name), Some(tree)) if living.killed => tree.find(name)?.usage(),
+            (Some(name), Some(tree)) if untold => tree.find(name)?.usage(),
             _ => Usage::default(),
         };
         self.dying.push((id, living, usage));
