@@ -1,7 +1,7 @@
 //! The Docker daemon is restarted, killed and stopped.
 
 use std::cell::RefCell;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -12,7 +12,9 @@ use super::driver::{Fault, Moment, pass, trial_with};
 use super::scarce::Filler;
 use super::service;
 use super::support::disk::Disk;
+use super::support::events::Events;
 use super::support::length::full;
+use super::support::service::client;
 use super::support::{Engine, Service, host, until};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
@@ -42,18 +44,18 @@ fn lost_meanwhile(service: &Service, what: impl FnOnce()) {
     let mark = &host::mark("60.0");
     let request = json!({"script": format!("sleep {mark}"), "timeout": 65});
     // Another caller than the load, which takes all the room that there is for one.
-    let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 8));
-    std::thread::scope(|scope| {
-        let lost = scope.spawn(move || {
-            until("a place", Duration::from_secs(10), || {
-                let reply = post(&request).expect("an answer");
-                (reply.http != 429).then_some(reply)
-            })
-        });
-        host::await_argument(mark);
-        what();
-        assert_eq!(lost.join().expect("no panic").refused().code(), "container_lost");
+    let caller = client().local_address(IpAddr::from([127, 0, 0, 8])).build().expect("a client");
+    let mut events = until("a place", Duration::from_secs(10), || {
+        let post = caller.post(format!("http://{}/execute", service.address()));
+        let post = post.header("accept", "text/event-stream").json(&request);
+        let answer = post.send().expect("an answer");
+        (answer.status() != 429).then(|| Events::of(answer))
     });
+    // Before the service has heard of it, another container would take the script.
+    assert!(events.any(|event| event.name == "started"), "its script begins");
+    what();
+    let last = events.last().expect("a last event");
+    assert_eq!((&*last.name, &last.data["code"]), ("error", &json!("container_lost")));
 }
 
 /// After its service has stopped, nothing of it is at the daemon.

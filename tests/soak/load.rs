@@ -29,6 +29,18 @@ pub enum Length {
     Executions(u32),
 }
 
+impl Length {
+    /// Whether so many parts of it end later than after so long and so many.
+    fn reaches(self, parts: u32, after: Duration, sent: u32) -> bool {
+        match self {
+            Self::Time(time) => after < time * parts / PARTS,
+            Self::Executions(count) => {
+                u64::from(sent) < u64::from(count) * u64::from(parts) / u64::from(PARTS)
+            }
+        }
+    }
+}
+
 /// What became of one request.
 #[derive(Debug)]
 pub struct Run {
@@ -42,7 +54,6 @@ pub struct Load {
     client: reqwest::Client,
     url: String,
     seed: u64,
-    chance: Mutex<Chance>,
 }
 
 impl Load {
@@ -53,28 +64,33 @@ impl Load {
             client: client.expect("a client"),
             url: format!("http://{}/execute", service.address()),
             seed,
-            chance: Mutex::new(Chance::of(seed)),
         }
     }
 
-    /// Executions a second, with callers enough to keep it busy.
-    pub async fn capacity(self: &Arc<Self>, time: Duration) -> f64 {
+    /// Executions a second, with callers enough to keep it busy and the requests of one part: which
+    /// hostile scripts there are decides more than anything else what the engine can do.
+    pub async fn capacity(self: &Arc<Self>, length: Length) -> f64 {
         let began = Instant::now();
+        let drawn = Arc::new(Mutex::new((Chance::of(self.seed), 0)));
         let mut callers = JoinSet::new();
         for _ in 0..CALLERS {
-            let load = Arc::clone(self);
+            let (load, drawn) = (Arc::clone(self), Arc::clone(&drawn));
             callers.spawn(async move {
-                let mut done = 0_usize;
-                while began.elapsed() < time {
-                    let request = load.drawn();
+                let next = || {
+                    let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
+                    let (chance, sent) = &mut *drawn;
+                    let more = length.reaches(1, began.elapsed(), *sent);
+                    *sent += u32::from(more);
+                    more.then(|| Self::drawn(chance, 1.0).0)
+                };
+                while let Some(request) = next() {
                     load.send(request, Instant::now()).await;
-                    done += 1;
                 }
-                done
             });
         }
-        let done: usize = callers.join_all().await.into_iter().sum();
-        done as f64 / began.elapsed().as_secs_f64()
+        callers.join_all().await;
+        let done = drawn.lock().unwrap_or_else(PoisonError::into_inner).1;
+        f64::from(done) / began.elapsed().as_secs_f64()
     }
 
     /// So many a second, at moments of chance, whether or not those before are answered. Each of the
@@ -87,11 +103,8 @@ impl Load {
         for last in 1..=PARTS {
             let mut chance = Chance::of(self.seed);
             let mut part = JoinSet::new();
-            while match length {
-                Length::Time(time) => due.duration_since(began) < time * last / PARTS,
-                Length::Executions(count) => sent < count * last / PARTS,
-            } {
-                let (request, pause) = (Request::drawn(&mut chance), chance.pause(rate));
+            while length.reaches(last, due.duration_since(began), sent) {
+                let (request, pause) = Self::drawn(&mut chance, rate);
                 tokio::time::sleep_until(due).await;
                 let load = Arc::clone(self);
                 part.spawn(async move { load.send(request, due).await });
@@ -124,11 +137,8 @@ impl Load {
         Run { hostile: request.hostile, took, wrong: judged.err() }
     }
 
-    fn drawn(&self) -> Request {
-        Request::drawn(&mut self.chance())
-    }
-
-    fn chance(&self) -> std::sync::MutexGuard<'_, Chance> {
-        self.chance.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A request, and how long after it the next one is due.
+    fn drawn(chance: &mut Chance, rate: f64) -> (Request, Duration) {
+        (Request::drawn(chance), chance.pause(rate))
     }
 }

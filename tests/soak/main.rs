@@ -48,8 +48,6 @@ use crate::support::{Engine, Service, engines, until};
 
 /// Of what the engine can do.
 const SHARE: f64 = 0.7;
-/// For which it is measured what that is.
-const MEASURE: Duration = Duration::from_secs(10);
 /// For what goes away behind the last answers, and behind the end.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -111,7 +109,7 @@ fn soak(engine: Engine, length: Length, seed: u64) -> Report {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime");
     let load = Arc::new(Load::on(&service, seed));
-    let capacity = runtime.block_on(load.capacity(MEASURE));
+    let capacity = runtime.block_on(load.capacity(length));
     let before = sample(service.pid());
     let resources = Resources::watch(service.pid());
     let parts = runtime.block_on(load.open(capacity * SHARE, length));
