@@ -1,7 +1,6 @@
 //! The Docker daemon is restarted, killed and stopped.
 
 use std::cell::RefCell;
-use std::net::IpAddr;
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -14,7 +13,7 @@ use super::service;
 use super::support::disk::Disk;
 use super::support::events::Events;
 use super::support::length::full;
-use super::support::service::client;
+use super::support::service::client_from;
 use super::support::{Engine, Service, host, until};
 
 const LOST: &str = "oncebox_refusals_total{code=\"container_lost\"}";
@@ -44,7 +43,7 @@ fn lost_meanwhile(service: &Service, what: impl FnOnce()) {
     let mark = &host::mark("60.0");
     let request = json!({"script": format!("sleep {mark}"), "timeout": 65});
     // Another caller than the load, which takes all the room that there is for one.
-    let caller = client().local_address(IpAddr::from([127, 0, 0, 8])).build().expect("a client");
+    let caller = client_from([127, 0, 0, 8]);
     let mut events = until("a place", Duration::from_secs(10), || {
         let post = caller.post(format!("http://{}/execute", service.address()));
         let post = post.header("accept", "text/event-stream").json(&request);

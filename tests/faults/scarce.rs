@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{IpAddr, TcpStream};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,7 @@ use super::support::group::Group;
 use super::support::images::{Image, busybox, noise};
 use super::support::layers::Archive;
 use super::support::registry::Registry;
-use super::support::service::{client, oncebox, prepared};
+use super::support::service::{client_from, oncebox, prepared};
 use super::support::{Engine, until};
 use super::{service, service_of};
 
@@ -157,7 +157,7 @@ fn results(engine: Engine) {
     let service = service(engine, &[("EXECUTION_STORE", &store)]);
     let fault = Fault::new("disk of results full", "no_space", NO_SPACE);
     // Another caller than the load, which would always go first.
-    let other = client().local_address(IpAddr::from([127, 0, 0, 8])).build().expect("a client");
+    let other = client_from([127, 0, 0, 8]);
     let create = || {
         let request = json!({"script": "sleep 0.3; head -c 300000 /dev/zero"});
         let post = other.post(format!("http://{}/executions", service.address()));

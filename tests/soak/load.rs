@@ -1,8 +1,10 @@
 //! The load: how much the engine can do, and then an even stream of less than that.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::iter;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -30,13 +32,11 @@ pub enum Length {
 }
 
 impl Length {
-    /// Whether so many parts of it end later than after so long and so many.
+    /// Whether another request belongs to its first parts, after so long and so many requests.
     fn reaches(self, parts: u32, after: Duration, sent: u32) -> bool {
         match self {
             Self::Time(time) => after < time * parts / PARTS,
-            Self::Executions(count) => {
-                u64::from(sent) < u64::from(count) * u64::from(parts) / u64::from(PARTS)
-            }
+            Self::Executions(count) => sent < count * parts / PARTS,
         }
     }
 }
@@ -69,28 +69,20 @@ impl Load {
 
     /// Executions a second, with callers enough to keep it busy and the requests of one part: which
     /// hostile scripts there are decides more than anything else what the engine can do.
-    pub async fn capacity(self: &Arc<Self>, length: Length) -> f64 {
+    pub async fn capacity(&self, length: Length) -> f64 {
         let began = Instant::now();
-        let drawn = Arc::new(Mutex::new((Chance::of(self.seed), 0)));
-        let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
-            let (load, drawn) = (Arc::clone(self), Arc::clone(&drawn));
-            callers.spawn(async move {
-                let next = || {
-                    let mut drawn = drawn.lock().unwrap_or_else(PoisonError::into_inner);
-                    let (chance, sent) = &mut *drawn;
-                    let more = length.reaches(1, began.elapsed(), *sent);
-                    *sent += u32::from(more);
-                    more.then(|| Self::drawn(chance, 1.0).0)
-                };
-                while let Some(request) = next() {
-                    load.send(request, Instant::now()).await;
-                }
-            });
-        }
-        callers.join_all().await;
-        let done = drawn.lock().unwrap_or_else(PoisonError::into_inner).1;
-        f64::from(done) / began.elapsed().as_secs_f64()
+        let (mut chance, mut sent) = (Chance::of(self.seed), 0);
+        let requests = iter::from_fn(|| {
+            length.reaches(1, began.elapsed(), sent).then(|| {
+                sent += 1;
+                Self::drawn(&mut chance, 1.0).0
+            })
+        });
+        let callers = stream::iter(requests).for_each_concurrent(CALLERS, async |request| {
+            self.send(request, Instant::now()).await;
+        });
+        callers.await;
+        f64::from(sent) / began.elapsed().as_secs_f64()
     }
 
     /// So many a second, at moments of chance, whether or not those before are answered. Each of the

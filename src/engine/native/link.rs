@@ -45,18 +45,18 @@ struct State {
     making: HashMap<ContainerId, oneshot::Sender<Making>>,
     /// Whoever waits for a container's new limits to hold, or for the reason why they don't.
     limiting: HashMap<ContainerId, oneshot::Sender<Result<(), String>>>,
-    /// Every container that is not proven gone.
+    /// Every container that is not proven gone, or that somebody still has.
     living: HashMap<ContainerId, Living>,
 }
 
-/// What there is to do when a container is proven gone.
+/// What there is to do when a container is gone and given up.
 #[derive(Default)]
 struct Living {
     /// Waits for its last counters.
     waiting: Option<oneshot::Sender<Usage>>,
     /// When its end was asked for.
     given_up: Option<Instant>,
-    /// Its last counters, when it was gone before its end was asked for.
+    /// Its last counters, once it is proven gone.
     ended: Option<Usage>,
     /// That it takes long was told.
     late: bool,
@@ -182,25 +182,19 @@ impl Link {
     /// Nobody wants this container any more, and `waiting` wants its last counters. `false` when it
     /// is gone, or nobody knows of it.
     fn give_up(&self, id: ContainerId, waiting: Option<oneshot::Sender<Usage>>) -> bool {
-        let mut state = self.state();
-        let Some(living) = state.living.get_mut(&id) else { return false };
-        living.given_up.get_or_insert_with(Instant::now);
-        living.waiting = waiting.or(living.waiting.take());
-        let Some(usage) = living.ended else { return true };
-        drop(state);
-        self.gone(id, usage);
-        false
+        self.learn(id, |living| {
+            living.given_up.get_or_insert_with(Instant::now);
+            living.waiting = waiting.or(living.waiting.take());
+        })
     }
 
-    /// This container is proven gone.
-    fn gone(&self, id: ContainerId, usage: Usage) {
+    /// Learns something of a container, and lets go of one that is both gone and given up. `false`
+    /// when there is nothing to hold any more.
+    fn learn(&self, id: ContainerId, what: impl FnOnce(&mut Living)) -> bool {
         let mut state = self.state();
-        let Some(living) = state.living.get_mut(&id) else { return };
-        let Some(given_up) = living.given_up else {
-            // Whoever has it will ask.
-            living.ended = Some(usage);
-            return;
-        };
+        let Some(living) = state.living.get_mut(&id) else { return false };
+        what(living);
+        let Some((given_up, usage)) = living.given_up.zip(living.ended) else { return true };
         self.metrics.phase(Phase::Teardown, given_up.elapsed());
         if let Some(waiting) = living.waiting.take() {
             let _ = waiting.send(usage);
@@ -208,6 +202,7 @@ impl Link {
         state.living.remove(&id);
         drop(state);
         self.changed.notify_waiters();
+        false
     }
 
     /// Asks for an end, from where nothing can be awaited.
@@ -293,7 +288,9 @@ impl Link {
             }
             Reply::Limited { id } => self.limited(id, Ok(())),
             Reply::NotLimited { id, reason } => self.limited(id, Err(reason)),
-            Reply::Gone { id, usage } => self.gone(id, usage),
+            Reply::Gone { id, usage } => {
+                self.learn(id, |living| living.ended = Some(usage));
+            }
             Reply::Restarted => {
                 tracing::warn!("the spawner died and was started again");
                 self.forget_all();

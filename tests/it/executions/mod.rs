@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::events::Events;
-use crate::support::service::client;
+use crate::support::service::client_from;
 use crate::support::{Answer, Service, until};
 
 /// For anything that does not take long.
@@ -60,8 +60,7 @@ impl Asking {
     }
 
     fn from(service: &Service, address: IpAddr) -> Self {
-        let client = client().local_address(address).build().expect("a client");
-        Self { client, address: service.address() }
+        Self { client: client_from(address), address: service.address() }
     }
 
     fn url(&self, path: &str) -> String {

@@ -143,7 +143,7 @@ impl Service {
         &self,
         from: Ipv4Addr,
     ) -> impl Fn(&Value) -> reqwest::Result<Reply> + Send + Sync + use<> {
-        let client = client().local_address(IpAddr::from(from)).build().expect("a client");
+        let client = client_from(from);
         let address = self.address;
         move |request| send(client.post(format!("http://{address}/execute")).json(request))
     }
@@ -320,6 +320,11 @@ pub fn client() -> ClientBuilder {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // Nothing is asked by https; reading the machine's certificates takes longer than most requests.
     Client::builder().timeout(Duration::from_secs(120)).no_proxy().tls_certs_only([])
+}
+
+/// The same, which asks from this address of the loopback network.
+pub fn client_from(from: impl Into<IpAddr>) -> Client {
+    client().local_address(from.into()).build().expect("a client")
 }
 
 fn send(request: RequestBuilder) -> reqwest::Result<Reply> {
