@@ -21,6 +21,16 @@ use crate::support::{Engine, Service, host, until};
 /// faults move these.
 const SELDOM: [&str; 3] = ["oncebox_faults", "oncebox_pool_expired", "oncebox_pool_make_failures"];
 
+const TEARDOWN: &str = r#"oncebox_phase_seconds_count{phase="teardown"}"#;
+
+/// The service is ready while the container that its canary ran in still goes.
+fn after_its_canary(service: &Service) -> Metrics {
+    until("the end of its canary's container", Duration::from_secs(20), || {
+        let metrics = Metrics::of(service);
+        (metrics.sample(TEARDOWN) == 1.0).then_some(metrics)
+    })
+}
+
 /// A metric that nothing moves is a promise that nothing keeps.
 fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     let closed = free_address();
@@ -43,11 +53,8 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
     ];
     let service = Service::start(engine, &settings);
     let full = |metrics: &Metrics| metrics.sample("oncebox_pool_waiting") == 2.0;
-    until("a full pool and no other container", Duration::from_secs(20), || {
-        let metrics = Metrics::of(&service);
-        let first_gone = metrics.sample(r#"oncebox_phase_seconds_count{phase="teardown"}"#) > 0.0;
-        (full(&metrics) && first_gone).then_some(())
-    });
+    after_its_canary(&service);
+    until("a full pool", Duration::from_secs(20), || full(&Metrics::of(&service)).then_some(()));
     host::signal(guests(&service, engine)[0], Signal::KILL);
     until("its death to be noticed", Duration::from_secs(20), || {
         let metrics = Metrics::of(&service);
@@ -93,17 +100,16 @@ fn every_metric_is_moved_by_a_real_run(engine: Engine) {
 /// outcome, and of all how long they waited and how long their containers took to go.
 fn executions_are_counted_by_their_end(engine: Engine) {
     let service = Service::start(engine, &[]);
-    let before = Metrics::of(&service);
+    let before = after_its_canary(&service);
     service.run(&json!({"script": "exit 3"}));
     service.run(&json!({"script": "kill -9 $$"}));
     service.run(&json!({"script": "sleep 60", "timeout": 0.1}));
     service.abandon(&json!({"script": "sleep 60"}), Duration::from_secs(1));
     service.refuse(&json!({"script": "x", "timeout": 1e6}));
     let grown = |metrics: &Metrics, name: &str| metrics.sample(name) - before.sample(name);
-    let teardown = r#"oncebox_phase_seconds_count{phase="teardown"}"#;
     let after = until("the containers to be gone", Duration::from_secs(20), || {
         let metrics = Metrics::of(&service);
-        (grown(&metrics, teardown) >= 4.0).then_some(metrics)
+        (grown(&metrics, TEARDOWN) >= 4.0).then_some(metrics)
     });
     for (name, times) in [
         (r#"oncebox_executions_total{status="completed"}"#, 1.0),
@@ -114,7 +120,7 @@ fn executions_are_counted_by_their_end(engine: Engine) {
         (r#"oncebox_phase_seconds_count{phase="queued"}"#, 4.0),
         (r#"oncebox_phase_seconds_count{phase="prepared"}"#, 3.0),
         (r#"oncebox_phase_seconds_count{phase="ran"}"#, 3.0),
-        (teardown, 4.0),
+        (TEARDOWN, 4.0),
     ] {
         assert_eq!(grown(&after, name), times, "{name}");
     }

@@ -55,7 +55,7 @@ pub struct Project {
     /// What `/etc/oncebox` is in the container.
     config: TempDir,
     /// Of the services it has had: the mark of the containers that they made.
-    namespaces: BTreeSet<String>,
+    owners: BTreeSet<String>,
     /// What requests carry.
     key: Option<String>,
 }
@@ -87,7 +87,7 @@ impl Project {
             settings: settings.collect(),
             overrides: overrides.to_vec(),
             config,
-            namespaces: BTreeSet::new(),
+            owners: BTreeSet::new(),
             key: None,
         }
     }
@@ -189,8 +189,7 @@ impl Project {
             (state["Health"]["Status"] == "healthy").then_some(())
         });
         if service == "script-executor" {
-            let namespace = host::proc_link(self.pid(), "ns/pid").expect("a living process");
-            self.namespaces.insert(namespace.replace(|c: char| !c.is_ascii_digit(), ""));
+            self.owners.insert(owner(self.pid()).expect("a living process"));
         }
     }
 
@@ -205,10 +204,8 @@ impl Project {
         let format = "{{.ID}} {{.State}} {{.Label \"org.oncebox.owner\"}}";
         let lines = host::docker(&["ps", "--all", "--no-trunc", "--format", format]);
         let ours = lines.iter().filter_map(|line| {
-            let mut words = line.split(' ');
-            let (id, state, owner) = (words.next()?, words.next()?, words.next()?);
-            let namespace = owner.split(':').nth(1)?;
-            self.namespaces.contains(namespace).then(|| (id.to_owned(), state.to_owned()))
+            let [id, state, owner] = line.split(' ').collect::<Vec<_>>()[..] else { return None };
+            self.owners.contains(owner).then(|| (id.to_owned(), state.to_owned()))
         });
         ours.collect()
     }
@@ -286,6 +283,18 @@ impl Drop for Project {
             assert_eq!(self.left(), Vec::<String>::new(), "left behind");
         }
     }
+}
+
+/// Whose containers a service's are. The namespace alone would not do: its number goes to another
+/// project's as soon as this service has ended.
+fn owner(pid: u32) -> Option<String> {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    let namespace = host::proc_link(pid, "ns/pid")?.replace(|c: char| !c.is_ascii_digit(), "");
+    let inner = host::status(pid, "NSpid")?.split_whitespace().last()?.to_owned();
+    let stat = host::proc(pid, "stat")?;
+    // proc_pid_stat(5), field 22.
+    let started = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?;
+    Some(format!("{}:{namespace}:{inner}:{started}", boot.trim()))
 }
 
 /// What the daemon knows of a container.
