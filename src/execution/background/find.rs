@@ -124,10 +124,18 @@ impl Executions {
     pub(super) async fn keyed(&self, owner: &str, key: &str) -> Result<Option<Found>, StoreError> {
         let (owner, key) = (owner.to_owned(), key.to_owned());
         match self.keeper.read(move |store| store.keyed(&owner, &key)).await? {
-            Some(head) if head.ended.is_some() => Ok(Some(Found::Kept(Box::new(head)))),
-            Some(head) => self.any(head.id).await,
+            Some(head) => self.holder(head).await,
             None => Ok(None),
         }
+    }
+
+    /// The execution that had a key when it was read; `None` where it has ended since and given the
+    /// key back.
+    pub(super) async fn holder(&self, head: Head) -> Result<Option<Found>, StoreError> {
+        if head.ended.is_some() {
+            return Ok(Some(Found::Kept(Box::new(head))));
+        }
+        Ok(self.any(head.id).await?.filter(|found| found.head().key.is_some()))
     }
 
     /// One that leaves the tasks is in the store by then.

@@ -377,6 +377,22 @@ async fn the_last_who_leaves_cancels_it_and_gives_its_key_back() {
     assert_eq!(life.ended(id).await.as_ref().as_ref().unwrap().status, Status::Cancelled);
 }
 
+/// Between the look at who has a key and the look at how far that one is, it may end.
+#[tokio::test]
+async fn an_end_that_gives_its_key_back_is_nobody_s_answer() {
+    let mut life = in_memory().await;
+    let first = life.executions.accept(keyed("hang", "k")).await.unwrap();
+    life.container().await;
+    let id = first.execution.head().id;
+    let owner = owner("me").to_string();
+    let seen = life.executions.keeper.read(move |store| store.keyed(&owner, "k")).await;
+    let seen = seen.unwrap().expect("it has the key");
+    assert!(life.executions.holder(seen.clone()).await.unwrap().is_some());
+    drop(first);
+    life.kept(id).await;
+    assert!(life.executions.holder(seen).await.unwrap().is_none());
+}
+
 #[tokio::test]
 async fn what_never_ran_gives_its_key_back() {
     let mut life = in_memory().await;

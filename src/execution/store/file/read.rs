@@ -18,11 +18,26 @@ fn read<T>(
 }
 
 pub(super) fn head(store: &FileStore, id: Uuid) -> Result<Option<Head>, StoreError> {
-    let packed = read(store, |transaction| {
+    one(store, |_| Ok(Some(id)))
+}
+
+pub(super) fn keyed(store: &FileStore, owner: &str, key: &str) -> Result<Option<Head>, StoreError> {
+    one(store, |transaction| {
+        let keyed = transaction.open_table(KEYED)?;
+        Ok(keyed.get((owner, key))?.map(|id| Uuid::from_u128(id.value())))
+    })
+}
+
+fn one(
+    store: &FileStore,
+    which: impl FnOnce(&ReadTransaction) -> Result<Option<Uuid>, redb::Error>,
+) -> Result<Option<Head>, StoreError> {
+    let found = read(store, |transaction| {
+        let Some(id) = which(transaction)? else { return Ok(None) };
         let heads = transaction.open_table(HEADS)?;
-        Ok(heads.get(id.as_u128())?.map(|packed| packed.value().to_vec()))
+        Ok(heads.get(id.as_u128())?.map(|packed| (id, packed.value().to_vec())))
     })?;
-    let head = packed.map(|packed| Head::unpack(id, &packed)).transpose()?;
+    let head = found.map(|(id, packed)| Head::unpack(id, &packed)).transpose()?;
     Ok(head.filter(|head| is_fresh(store, head)))
 }
 
@@ -66,14 +81,6 @@ pub(super) fn list(
         Ok(found)
     })?;
     Ok(packed)
-}
-
-pub(super) fn keyed(store: &FileStore, owner: &str, key: &str) -> Result<Option<Head>, StoreError> {
-    let id = read(store, |transaction| {
-        let keyed = transaction.open_table(KEYED)?;
-        Ok(keyed.get((owner, key))?.map(|id| Uuid::from_u128(id.value())))
-    })?;
-    id.map_or(Ok(None), |id| head(store, id))
 }
 
 pub(super) fn pending(store: &FileStore) -> Result<Vec<Uuid>, StoreError> {
