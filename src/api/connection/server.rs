@@ -1,5 +1,6 @@
 //! From a listening socket to requests at the door.
 
+use std::future::poll_fn;
 use std::io;
 use std::net::TcpListener;
 use std::num::NonZero;
@@ -15,9 +16,10 @@ use actix_web::middleware::from_fn;
 use actix_web::{App, web};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
+use tokio::sync::SemaphorePermit;
 use tokio::time::timeout;
 
-use super::farewell::LINGER;
+use super::farewell::{Farewell, LINGER};
 use super::refusal;
 use super::slots::Slots;
 use super::state::Connection;
@@ -81,7 +83,7 @@ pub fn serve(
 
 /// A connection for which there is a place; any other is told so and ended.
 async fn admitted(
-    mut io: TcpStream,
+    io: TcpStream,
     door: web::Data<Door>,
     slots: Arc<Slots>,
     timeouts: Timeouts,
@@ -90,11 +92,24 @@ async fn admitted(
     io.set_nodelay(true).map_err(drop)?;
     let peer = io.peer_addr().map_err(drop)?;
     let Some(slot) = slots.take(peer.ip()) else {
-        let answer = refusal::answer(&door, Code::TooManyConnections);
-        // What it has sent by now is read, or the answer would be lost; nobody waits for more.
-        let _ = io.try_read(&mut [0; 16 * 1024]);
-        let _ = timeout(LINGER, io.write_all(&answer)).await;
+        refuse(io, &door, slots.parting()).await;
         return Err(());
     };
     Ok((Stream::new(io, Connection::new(timeouts), door, slot), Some(peer)))
+}
+
+/// Says that it is one too many. With leave to wait it is heard first and out, for many clients take
+/// an answer only behind their request, and none that ends their connection while they write.
+async fn refuse(mut io: TcpStream, door: &Door, leave: Option<SemaphorePermit<'_>>) {
+    if leave.is_some() {
+        let _ = timeout(LINGER, io.readable()).await;
+    }
+    let answer = refusal::answer(door, Code::TooManyConnections);
+    // What it has sent by now is read, or the answer would be lost.
+    let _ = io.try_read(&mut [0; 16 * 1024]);
+    let _ = timeout(LINGER, io.write_all(&answer)).await;
+    if leave.is_some() {
+        let mut farewell = Farewell::default();
+        poll_fn(|cx| farewell.poll(&mut io, cx)).await;
+    }
 }

@@ -5,16 +5,21 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use actix_web::web;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::api::Door;
 use crate::execution::admission::Who;
 use crate::telemetry::metrics::Connection;
+
+/// To so many places there is one for a connection that is waited for although it gets none.
+const PARTING: usize = 8;
 
 /// The places for connections. One caller gets at most half of them, so that no one client takes
 /// all.
 pub(super) struct Slots {
     most: usize,
     open: Mutex<Open>,
+    parting: Semaphore,
     door: web::Data<Door>,
 }
 
@@ -26,7 +31,13 @@ struct Open {
 
 impl Slots {
     pub(super) fn new(most: usize, door: web::Data<Door>) -> Arc<Self> {
-        Arc::new(Self { most, open: Mutex::default(), door })
+        let parting = Semaphore::new(most.div_ceil(PARTING));
+        Arc::new(Self { most, open: Mutex::default(), parting, door })
+    }
+
+    /// Leave to wait for a connection that gets no place, until it is dropped; there is little of it.
+    pub(super) fn parting(&self) -> Option<SemaphorePermit<'_>> {
+        self.parting.try_acquire().ok()
     }
 
     /// A place for a connection from this address, until it is dropped.

@@ -91,6 +91,32 @@ fn w18_slow_heads_are_cut_off(engine: Engine) {
     }
 }
 
+/// Whoever gets no place reads why, also where he writes on when he has been told, and where he takes
+/// no answer before he has asked.
+fn w18_one_too_many_is_told_why(engine: Engine) {
+    const CAP: usize = 64;
+    let cap = CAP.to_string();
+    let service = Service::start(engine, &[("MAX_CONNECTIONS", &*cap)]);
+    let share: Vec<_> = (0..CAP / 2).map(|_| Raw::from(ATTACKER, &service)).collect();
+    until("its share to be taken", LATE * 5, || {
+        (sample(&service, "oncebox_http_connections") > (CAP / 2) as f64).then_some(())
+    });
+    let mut raw = Raw::from(ATTACKER, &service);
+    raw.say(format!("{EXECUTE}Content-Length: 20\r\n\r\n"));
+    assert!(raw.is_told(LATE * 5));
+    for _ in 0..20 {
+        assert!(raw.try_say(" "), "it is told, and no longer heard");
+    }
+    assert_eq!(raw.answer().refused().code(), "too_many_connections");
+    assert_eq!(raw.end(), b"");
+    let post = service.poster_from(ATTACKER);
+    for _ in 0..50 {
+        let answer = post(&json!({"script": "echo no"})).expect("an answer");
+        assert_eq!(answer.refused().code(), "too_many_connections");
+    }
+    drop(share);
+}
+
 /// The deadline holds for every head on a connection, not for the first one only.
 fn w18_a_slow_head_behind_another_is_cut_off(engine: Engine) {
     let service = Service::start(engine, &[("HEAD_TIMEOUT", "1"), ("IDLE_TIMEOUT", "30")]);
@@ -180,6 +206,6 @@ fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
 
 on_one_engine! {
     together: w18_a_slow_head_behind_another_is_cut_off, w18_an_idle_connection_ends,
-        w19_a_slow_body_is_cut_off, an_answer_that_is_not_taken_is_given_up;
+        w18_one_too_many_is_told_why, w19_a_slow_body_is_cut_off, an_answer_that_is_not_taken_is_given_up;
     alone: w18_slow_heads_are_cut_off
 }
