@@ -1,12 +1,13 @@
 //! A Docker daemon of the test's own, which may die: no other one is ever touched.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 use super::support::disk::Disk;
@@ -45,6 +46,11 @@ impl Daemon {
         format!("unix://{}", self.path("docker.sock"))
     }
 
+    /// Of its folder and of its control groups, so that what is in those is known as its own.
+    fn name(&self) -> &str {
+        self.folder.path().file_name().and_then(OsStr::to_str).expect("text")
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().expect("text").to_owned()
     }
@@ -69,7 +75,7 @@ impl Daemon {
         command.args(["--exec-root", &self.path("exec"), "--pidfile", &self.path("pid")]);
         // No bridge and no firewall rules: no container of ours has a network.
         command.args(["--bridge", "none", "--iptables=false", "--ip6tables=false"]);
-        command.args(["--shutdown-timeout", "2"]);
+        command.args(["--shutdown-timeout", "2", "--cgroup-parent", &format!("/{}", self.name())]);
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a handle")).stderr(log);
         command.spawn().expect("dockerd, which tests/run installs")
     }
@@ -113,10 +119,14 @@ impl Daemon {
         String::from_utf8_lossy(&output.stdout).lines().map(ToOwned::to_owned).collect()
     }
 
-    /// What a daemon that was killed has left: its own containerd and what that looks after.
+    /// What a daemon that was killed has left: its own containerd, what that looks after, and what is
+    /// in the control groups of its containers.
     fn left(&self) -> Vec<u32> {
-        let folder = self.folder.path().to_str().expect("text");
-        let is_ours = |pid: &u32| host::args(*pid).iter().any(|arg| arg.contains(folder));
+        let name = self.name();
+        let is_ours = |pid: &u32| {
+            host::args(*pid).iter().any(|arg| arg.contains(name))
+                || host::proc(*pid, "cgroup").is_some_and(|groups| groups.contains(name))
+        };
         host::pids().into_iter().filter(is_ours).collect()
     }
 }
@@ -124,20 +134,44 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         if let Some(mut process) = self.process.take() {
-            let pid = i32::try_from(process.id()).ok().and_then(rustix::process::Pid::from_raw);
+            let id = process.id();
             for signal in [Signal::CONT, Signal::TERM] {
-                let _ = rustix::process::kill_process(pid.expect("a pid"), signal);
+                send(id, signal);
             }
             let _ = process.wait();
         }
-        for pid in self.left() {
-            let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw);
-            let _ = rustix::process::kill_process(pid.expect("a pid"), Signal::KILL);
+        let began = Instant::now();
+        loop {
+            let left = self.left();
+            if left.is_empty() || began.elapsed() > START {
+                break;
+            }
+            left.into_iter().for_each(|pid| send(pid, Signal::KILL));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            remove_groups(&controller.path().join(self.name()));
         }
         for mount in mounts(self.folder.path()).into_iter().chain(mounts(&self.data)) {
             let _ = unmount(mount, UnmountFlags::DETACH);
         }
     }
+}
+
+/// To a process that may have ended.
+fn send(pid: u32, signal: Signal) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    let _ = kill_process(pid.expect("a pid"), signal);
+}
+
+/// A control group and those beneath it.
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
 }
 
 /// Where residue is looked for, this name is the suite's.

@@ -155,7 +155,7 @@ impl Project {
         let mut docker = Command::new("docker");
         docker.args(["run", "--rm", "--network", "none", "--user", "1234:65532", "-v", &mount]);
         docker.args(["-e", "API_KEYS_FILE=/etc/oncebox/keys.toml", SERVICE]);
-        let made = run(docker.args(["key", "new", "ci"]));
+        let made = run(docker.args(["key", "new", "ci", "--scopes", "execute,admin"]));
         fs::set_permissions(folder.join("keys.toml"), mode(0o640)).expect("a mode");
         self.set("API_KEYS_FILE", "/etc/oncebox/keys.toml");
         self.key = Some(String::from_utf8(made.stdout).expect("a key").trim().to_owned());
@@ -210,12 +210,13 @@ impl Project {
         ours.collect()
     }
 
-    /// A container of its pool, once all of those wait.
+    /// A container of its pool, once that is full and the canary's container is gone.
     pub fn waiting(&self) -> String {
+        let full = format!("\noncebox_pool_waiting {}\n", self.settings["POOL_SIZE"]);
         until("a full pool", SETTLE, || {
-            let scripts = self.scripts();
-            let wait = !scripts.is_empty() && scripts.iter().all(|(_, state)| state == "running");
-            (wait && self.get("/ready").send().ok()?.status() == 200).then(|| scripts[0].0.clone())
+            let metrics = self.get("/metrics").send().ok()?.text().ok()?;
+            let scripts = metrics.contains(&full).then(|| self.scripts())?;
+            (scripts.len().to_string() == self.settings["POOL_SIZE"]).then(|| scripts[0].0.clone())
         })
     }
 
