@@ -44,7 +44,7 @@ use crate::load::{Length, Load};
 use crate::report::Report;
 use crate::resources::{Resources, sample};
 use crate::support::chance::Chance;
-use crate::support::{Engine, Service, engines, until};
+use crate::support::{Engine, Service, engines, host, until};
 
 /// Of what the engine can do.
 const SHARE: f64 = 0.7;
@@ -71,6 +71,10 @@ fn main() -> ExitCode {
     );
     let named: Option<&String> = asked.get_one("engine");
     let chosen = engines().into_iter().filter(|e| named.is_none_or(|name| *name == e.to_string()));
+    // What is left is looked for at every engine; one that does not answer is told before the load.
+    if engines().contains(&Engine::Docker) {
+        host::docker(&["version"]);
+    }
     let mut passed = true;
     for engine in chosen {
         let report = soak(engine, length, seed);
