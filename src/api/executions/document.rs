@@ -1,8 +1,11 @@
 //! What there is to say of an execution, in JSON.
 
+use std::num::NonZero;
+
 use serde::{Serialize, Serializer};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::Iso8601;
+use time::format_description::well_known::iso8601::{Config, EncodedConfig, TimePrecision};
 use utoipa::ToSchema;
 
 use crate::api::answer::Answer;
@@ -140,9 +143,27 @@ impl ExecutionDocument {
     }
 }
 
+/// As in RFC 3339, and always with three digits of a second, so that they sort as text.
+const MILLIS: EncodedConfig = Config::DEFAULT
+    .set_time_precision(TimePrecision::Second { decimal_digits: NonZero::new(3) })
+    .encode();
+
 /// Milliseconds since 1970.
 fn time(millis: u64) -> String {
     let nanos = i128::from(millis) * 1_000_000;
     let time = OffsetDateTime::from_unix_timestamp_nanos(nanos).ok();
-    time.and_then(|time| time.format(&Rfc3339).ok()).unwrap_or_default()
+    time.and_then(|time| time.format(&Iso8601::<MILLIS>).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_sort_as_text() {
+        let times = [0, 1000, 1030, 1100, 1148, 253_402_300_799_999].map(time);
+        assert_eq!(times[3], "1970-01-01T00:00:01.100Z");
+        assert_eq!(times[5], "9999-12-31T23:59:59.999Z");
+        assert!(times.is_sorted(), "{times:?}");
+    }
 }

@@ -88,8 +88,9 @@ fn a_kill_interrupts_or_has_it_run_again(engine: Engine) {
 fn a_stop_interrupts_what_does_not_end_in_time(engine: Engine) {
     let kept = Kept::new();
     let file = kept.file();
-    let settings = [("EXECUTION_STORE", &*file), ("MAX_CONCURRENT", "2"), ("DRAIN_TIMEOUT", "1.5")];
-    let [short, long, again] = ["1.0", "284", "285"].map(host::mark);
+    let settings = [("EXECUTION_STORE", &*file), ("MAX_CONCURRENT", "2"), ("DRAIN_TIMEOUT", "6")];
+    // Longer than the other one takes to begin, shorter than what a stop grants.
+    let [short, long, again] = ["4.0", "284", "285"].map(host::mark);
     let mut service = Service::start(engine, &settings);
     let asking = Asking::of(&service);
     let in_time = asking.create(&script(format!("echo up; sleep {short}; echo finished")));
