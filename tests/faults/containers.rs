@@ -1,6 +1,6 @@
 //! Containers, guests and spawners that end by another hand.
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 
 use super::driver::{Fault, counted, pass, trial};
 use super::service;
@@ -55,9 +55,8 @@ fn hit(
 fn kill(engine: Engine, guests: &[u32]) {
     match engine {
         Engine::Native => {
-            for pid in guests.iter().filter_map(|guest| Pid::from_raw(i32::try_from(*guest).ok()?))
-            {
-                let _ = kill_process(pid, Signal::KILL);
+            for guest in guests {
+                host::try_signal(*guest, Signal::KILL);
             }
         }
         Engine::Docker => docker(&["kill"], guests),

@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::mount::{UnmountFlags, unmount};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use super::support::disk::Disk;
@@ -136,7 +136,7 @@ impl Drop for Daemon {
         if let Some(mut process) = self.process.take() {
             let id = process.id();
             for signal in [Signal::CONT, Signal::TERM] {
-                send(id, signal);
+                host::try_signal(id, signal);
             }
             let _ = process.wait();
         }
@@ -146,7 +146,9 @@ impl Drop for Daemon {
             if left.is_empty() || began.elapsed() > START {
                 break;
             }
-            left.into_iter().for_each(|pid| send(pid, Signal::KILL));
+            for pid in left {
+                host::try_signal(pid, Signal::KILL);
+            }
             std::thread::sleep(Duration::from_millis(20));
         }
         for controller in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
@@ -156,12 +158,6 @@ impl Drop for Daemon {
             let _ = unmount(mount, UnmountFlags::DETACH);
         }
     }
-}
-
-/// To a process that may have ended.
-fn send(pid: u32, signal: Signal) {
-    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    let _ = kill_process(pid.expect("a pid"), signal);
 }
 
 /// A control group and those beneath it.

@@ -206,6 +206,7 @@ fn an_answer_that_is_not_taken_is_given_up(engine: Engine) {
 
 on_one_engine! {
     together: w18_a_slow_head_behind_another_is_cut_off, w18_an_idle_connection_ends,
-        w18_one_too_many_is_told_why, w19_a_slow_body_is_cut_off, an_answer_that_is_not_taken_is_given_up;
+        w18_one_too_many_is_told_why, w19_a_slow_body_is_cut_off,
+        an_answer_that_is_not_taken_is_given_up;
     alone: w18_slow_heads_are_cut_off
 }

@@ -99,8 +99,13 @@ pub fn descendants(pid: u32) -> Vec<u32> {
 
 /// Sends a signal.
 pub fn signal(pid: u32, signal: Signal) {
+    assert!(try_signal(pid, signal), "process {pid} does not take {signal:?}");
+}
+
+/// The same to a process that may have ended by itself: `false` then.
+pub fn try_signal(pid: u32, signal: Signal) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a pid");
-    kill_process(pid, signal).expect("a living process");
+    kill_process(pid, signal).is_ok()
 }
 
 /// What a `docker` command prints, by lines.
