@@ -25,15 +25,16 @@ trap 'count=$((count + 1))' USR2
 while [ $count -lt 5 ]; do kill -USR2 $$; done
 echo "counted $count"
 
-# A wait is interrupted by a signal that is caught, and says so.
-trap 'echo woken' ALRM
-mkfifo gate
-(read -r _ <gate; kill -ALRM $$; exec sleep 30) &
-sleeper=$!
-echo go >gate
-wait $sleeper; status=$?
+# A wait is interrupted by a signal that is caught, and says so. One that comes before the wait is
+# caught there and interrupts nothing, so there is another after it.
+trap 'woken=yes' ALRM
+(while kill -ALRM $$; do sleep 0.1; done) &
+waker=$!
+wait $waker; status=$?
 [ $status -gt 128 ] && echo "the wait was interrupted"
-kill $sleeper; wait $sleeper 2>/dev/null; echo "then the sleeper: $(($? - 128))"
+echo "woken: $woken"
+trap '' ALRM
+kill $waker; wait $waker 2>/dev/null; echo "then the waker: $(($? - 128))"
 
 # Traps within functions and subshells.
 inner() { (trap 'echo "subshell ends"' EXIT; exit 3); echo "it ended with $?"; }
