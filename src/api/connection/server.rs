@@ -101,15 +101,16 @@ async fn admitted(
 /// Says that it is one too many. With leave to wait it is heard first and out, for many clients take
 /// an answer only behind their request, and none that ends their connection while they write.
 async fn refuse(mut io: TcpStream, door: &Door, leave: Option<SemaphorePermit<'_>>) {
-    if leave.is_some() {
-        let _ = timeout(LINGER, io.readable()).await;
-    }
+    let Some(_leave) = leave else { return say_so(&mut io, door).await };
+    let _ = timeout(LINGER, io.readable()).await;
+    say_so(&mut io, door).await;
+    let mut farewell = Farewell::default();
+    poll_fn(|cx| farewell.poll(&mut io, cx)).await;
+}
+
+async fn say_so(io: &mut TcpStream, door: &Door) {
     let answer = refusal::answer(door, Code::TooManyConnections);
     // What it has sent by now is read, or the answer would be lost.
     let _ = io.try_read(&mut [0; 16 * 1024]);
     let _ = timeout(LINGER, io.write_all(&answer)).await;
-    if leave.is_some() {
-        let mut farewell = Farewell::default();
-        poll_fn(|cx| farewell.poll(&mut io, cx)).await;
-    }
 }

@@ -80,12 +80,7 @@ impl Executions {
         heads.truncate(most);
         let mut found = Vec::with_capacity(heads.len());
         for head in heads {
-            if head.ended.is_some() {
-                found.push(Found::Kept(Box::new(head)));
-            } else {
-                // It may have ended since.
-                found.extend(self.any(head.id).await?);
-            }
+            found.extend(self.current(head).await?);
         }
         Ok((found, more))
     }
@@ -132,10 +127,15 @@ impl Executions {
     /// The execution that had a key when it was read; `None` where it has ended since and given the
     /// key back.
     pub(super) async fn holder(&self, head: Head) -> Result<Option<Found>, StoreError> {
-        if head.ended.is_some() {
-            return Ok(Some(Found::Kept(Box::new(head))));
+        Ok(self.current(head).await?.filter(|found| found.head().key.is_some()))
+    }
+
+    /// What has been read, as it is now: it may have ended since.
+    async fn current(&self, head: Head) -> Result<Option<Found>, StoreError> {
+        match head.ended {
+            Some(_) => Ok(Some(Found::Kept(Box::new(head)))),
+            None => self.any(head.id).await,
         }
-        Ok(self.any(head.id).await?.filter(|found| found.head().key.is_some()))
     }
 
     /// One that leaves the tasks is in the store by then.

@@ -30,15 +30,20 @@ ARGUMENTS = {
         317: (-1, 0),  # seccomp: without flags
     },
 }[os.uname().machine]
+VFORK = {'x86_64': 58}.get(os.uname().machine)
 
 
 def attempt(number, told):
     """In a process of its own: makes the call and tells what it said."""
     given = ARGUMENTS.get(number, ())
     given += (-1,) * (6 - len(given))
+    own = os.getpid()
     ctypes.set_errno(0)
     result = libc.syscall(ctypes.c_long(number), *map(ctypes.c_long, given))
     said = errno.errorcode[ctypes.get_errno()] if result == -1 and ctypes.get_errno() else 'ok'
+    # The child that vfork makes writes over the stack to which its parent would return behind it.
+    if number == VFORK and os.getpid() != own:
+        os.kill(own, signal.SIGKILL)
     os.write(told, said.encode())
     os._exit(0)
 
