@@ -12,7 +12,7 @@ use crate::support::metrics::Metrics;
 use crate::support::{DEBIAN, Engine, Service, engines, host, until};
 
 /// From an answer until all behind it has gone.
-const SETTLE: Duration = Duration::from_secs(2);
+pub const SETTLE: Duration = Duration::from_secs(2);
 /// Descriptors of the service that may come and go.
 const DESCRIPTORS: usize = 2;
 /// What one execution may leave in the service's memory, in KiB.
@@ -56,11 +56,6 @@ impl Belongings {
     }
 
     /// Waits until all is as it was.
-    #[track_caller]
-    pub fn again(&self, service: &Service) {
-        self.again_within(SETTLE, service);
-    }
-
     #[track_caller]
     pub fn again_within(&self, limit: Duration, service: &Service) {
         let began = Instant::now();

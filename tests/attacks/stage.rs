@@ -2,10 +2,11 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::clean::Belongings;
+use crate::clean::{Belongings, SETTLE};
 use crate::guard::Guard;
 use crate::support::{Answer, Engine, Service, host};
 
@@ -106,9 +107,14 @@ impl Stage {
     /// The same for an attack of any form.
     #[track_caller]
     pub fn clean_after<T>(&self, attack: impl FnOnce(&Service) -> T) -> T {
+        self.clean_within(SETTLE, attack)
+    }
+
+    #[track_caller]
+    pub fn clean_within<T>(&self, limit: Duration, attack: impl FnOnce(&Service) -> T) -> T {
         let before = Belongings::of(&self.service).or_warm(&self.warm);
         let outcome = attack(&self.service);
-        before.again(&self.service);
+        before.again_within(limit, &self.service);
         outcome
     }
 
