@@ -183,13 +183,16 @@ impl PullRequest {
 
 pub(super) fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|e| not_understood(e.path().to_string(), e.inner()))?;
-    deserializer.end().map_err(|e| not_understood(String::new(), &e))?;
+    let Object(request) = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
+        // The document as a whole has no field's path; its own is written as a field `.` would be.
+        let field = e.path().iter().next().map(|_| e.path().to_string());
+        not_understood(field, e.inner())
+    })?;
+    deserializer.end().map_err(|e| not_understood(None, &e))?;
     Ok(request)
 }
 
-fn not_understood(path: String, error: &serde_json::Error) -> Problem {
+fn not_understood(field: Option<String>, error: &serde_json::Error) -> Problem {
     let text = error.to_string();
     if !error.is_data() {
         return Problem::new(Code::InvalidJson, format!("the body is not JSON: {text}"));
@@ -197,9 +200,7 @@ fn not_understood(path: String, error: &serde_json::Error) -> Problem {
     let detail = without_value(&text);
     let unknown = detail.starts_with("unknown field");
     let code = if unknown { Code::UnknownField } else { Code::InvalidRequest };
-    let problem = Problem::field(code, path, detail);
-    // The document as a whole has no field's path.
-    Problem { field: problem.field.filter(|path| path != "."), ..problem }
+    Problem { field, ..Problem::new(code, detail) }
 }
 
 /// What a parser says. It repeats a value that it did not expect, which may be a part of a script,
