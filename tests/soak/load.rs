@@ -21,8 +21,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// In so many parts, each the same as the others.
 const PARTS: u32 = 10;
 
-/// What became of each part's requests.
-pub type Parts = Vec<Vec<Run>>;
+/// What became of the requests.
+pub struct Parts {
+    /// Of one more part before the others: it finds what the callers left who tried how much the
+    /// engine can do, so that it says nothing of how long this load takes.
+    pub before: Vec<Run>,
+    pub each: Vec<Vec<Run>>,
+}
 
 /// When the load ends.
 #[derive(Debug, Clone, Copy)]
@@ -92,7 +97,7 @@ impl Load {
         let mut due = began;
         let mut parts = Vec::new();
         let mut sent = 0_u32;
-        for last in 1..=PARTS {
+        for last in 1..=PARTS + 1 {
             let mut chance = Chance::of(self.seed);
             let mut part = JoinSet::new();
             while length.reaches(last, due.duration_since(began), sent) {
@@ -105,11 +110,11 @@ impl Load {
             }
             parts.push(part);
         }
-        let mut runs = Vec::new();
+        let mut each = Vec::new();
         for part in parts {
-            runs.push(part.join_all().await);
+            each.push(part.join_all().await);
         }
-        runs
+        Parts { before: each.remove(0), each }
     }
 
     async fn send(&self, request: Request, due: Instant) -> Run {

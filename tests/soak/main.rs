@@ -7,10 +7,10 @@
 //! ```
 //!
 //! It fails on a wrong verdict, on an honest script that did not get its own answer, on anything left
-//! behind, and where the service's memory or descriptors grow. The load is the same ten times, so that
-//! what the last tenth takes longer than the first is not the load's doing. How far the 99th percentile
-//! drifts is a figure of time all the same: it is printed beside its bar, and counts with `--strict`, on
-//! a machine that does nothing else.
+//! behind, and where the service's memory or descriptors grow. The load is the same ten times, behind once
+//! that only warms up, so that what the last tenth takes longer than the first is not the load's doing.
+//! How far the 99th percentile drifts is a figure of time all the same: it is printed beside its bar,
+//! and counts with `--strict`, on a machine that does nothing else.
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(

@@ -42,7 +42,7 @@ impl Report {
     }
 
     fn runs(&self) -> impl Iterator<Item = &Run> {
-        self.parts.iter().flatten()
+        self.parts.before.iter().chain(self.parts.each.iter().flatten())
     }
 
     fn wrong(&self, hostile: bool) -> usize {
@@ -53,13 +53,13 @@ impl Report {
     fn held(&self, of: impl Fn(&Sample) -> f64) -> Vec<f64> {
         let mean =
             |samples: &[Sample]| samples.iter().map(&of).sum::<f64>() / samples.len().max(1) as f64;
-        let part = self.resources.len().div_ceil(self.parts.len()).max(1);
-        self.resources.chunks(part).map(mean).collect()
+        let part = self.resources.len().div_ceil(1 + self.parts.each.len()).max(1);
+        self.resources.chunks(part).skip(1).map(mean).collect()
     }
 
     /// The 99th percentile of honest scripts in each part, in seconds.
     fn slow(&self) -> Vec<f64> {
-        self.parts.iter().map(|part| percentile(&took(part), 99).as_secs_f64()).collect()
+        self.parts.each.iter().map(|part| percentile(&took(part), 99).as_secs_f64()).collect()
     }
 
     fn drift(&self) -> f64 {
@@ -95,7 +95,8 @@ impl fmt::Display for Report {
             write!(f, "{what:20}")?;
             values.iter().try_for_each(|value| write!(f, "{value:.0} "))?;
             writeln!(f)?;
-            let slope = (values[values.len() - 1] - values[0]) / 0.9 / all as f64 * 1000.0;
+            let grown = values[values.len() - 1] - values[0];
+            let slope = grown / 0.9 / (all - self.parts.before.len()) as f64 * 1000.0;
             writeln!(f, "{:20}{slope:+.2} for 1,000 executions", "")?;
         }
         let (before, after) = self.rest;
