@@ -183,13 +183,16 @@ impl PullRequest {
 
 pub(super) fn read_json<'de, T: Deserialize<'de>>(body: &'de [u8]) -> Result<T, Problem> {
     let mut deserializer = serde_json::Deserializer::from_slice(body);
-    let Object(request) = serde_path_to_error::deserialize(&mut deserializer).map_err(|e| {
-        // The document as a whole has no field's path; its own is written as a field `.` would be.
-        let field = e.path().iter().next().map(|_| e.path().to_string());
-        not_understood(field, e.inner())
-    })?;
+    let Object(request) = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|e| not_understood(field_at(e.path()), e.inner()))?;
     deserializer.end().map_err(|e| not_understood(None, &e))?;
     Ok(request)
+}
+
+/// The field that a path leads to. The document as a whole is none; its path is written as that of a
+/// field `.` is.
+pub(super) fn field_at(path: &serde_path_to_error::Path) -> Option<String> {
+    path.iter().next().map(|_| path.to_string())
 }
 
 fn not_understood(field: Option<String>, error: &serde_json::Error) -> Problem {

@@ -110,6 +110,7 @@ impl Stage {
         self.clean_within(SETTLE, attack)
     }
 
+    /// The same where it may take longer until all is gone.
     #[track_caller]
     pub fn clean_within<T>(&self, limit: Duration, attack: impl FnOnce(&Service) -> T) -> T {
         let before = Belongings::of(&self.service).or_warm(&self.warm);

@@ -11,7 +11,7 @@ use toml::{Table, Value};
 use super::written::{WrittenLimits, WrittenRuntime};
 use crate::api::Problem;
 use crate::api::access::file::guarded_text;
-use crate::api::dto::without_value;
+use crate::api::dto::{field_at, without_value};
 use crate::api::watch::Watched;
 use crate::config::Naming;
 use crate::execution::limits::Ceilings;
@@ -103,9 +103,11 @@ impl RuntimeFile {
 
 fn typed<T: DeserializeOwned>(value: Value) -> Result<T, String> {
     serde_path_to_error::deserialize(value).map_err(|e| {
-        let path = e.path().to_string();
         let rule = without_value(e.inner().message());
-        if path == "." { rule } else { format!("{path}: {rule}") }
+        match field_at(e.path()) {
+            Some(field) => format!("{field}: {rule}"),
+            None => rule,
+        }
     })
 }
 
