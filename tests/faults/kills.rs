@@ -1,7 +1,7 @@
 //! The service is killed in each phase of a request, and the next start takes over.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
@@ -16,6 +16,8 @@ use super::support::chance::Chance;
 use super::support::{Engine, Service, host, until};
 use super::table::Row;
 
+/// For one more than there is room for to get a place under load.
+const PLACE: Duration = Duration::from_secs(20);
 const CUT_SHORT: &str = "oncebox_faults_total{fault=\"cut_short\"}";
 
 /// Kills a service that `bring` has brought to a phase, and starts the next one on the same store.
@@ -117,7 +119,7 @@ fn while_it_answers(engine: Engine) {
     let mut rest = None;
     killed(engine, "killed while it answers", "3", |service, _| {
         let body = json!({"script": "head -c 9000000 /dev/zero", "output_limit": "9m"}).to_string();
-        let answer = until("a place for one more", Duration::from_secs(20), || {
+        let answer = until("a place for one more", PLACE, || {
             let mut client = TcpStream::connect(service.address()).expect("open");
             let head = format!(
                 "POST /execute HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
@@ -141,6 +143,15 @@ fn while_it_drains(engine: Engine) {
         return;
     }
     killed(engine, "killed while it drains", "3", |service, random| {
+        // It outlasts all others: without it the drain might be over before the service is killed.
+        let mark = host::mark("174.9");
+        let request = json!({"script": format!("sleep {mark}"), "timeout": 250});
+        // Another caller than the load, who comes again until there is a place for one more.
+        let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 9));
+        std::thread::spawn(move || {
+            until("it to be cut short", PLACE, || post(&request).is_err().then_some(()));
+        });
+        host::await_argument(&mark);
         service.terminate();
         until("it to drain", Duration::from_secs(5), || {
             service.log().contains("stopping").then_some(())
