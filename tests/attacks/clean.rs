@@ -55,14 +55,17 @@ impl Belongings {
         self
     }
 
-    /// Waits until all is as it was.
+    /// Waits until all is as it was. Whatever may take longer, no process does.
     #[track_caller]
     pub fn again_within(&self, limit: Duration, service: &Service) {
         let began = Instant::now();
         let differs = until("a look at the machine", limit * 10, || {
             // What is over within the limit must also be seen to be, however long a look takes.
             let looked = began.elapsed();
-            let differs = self.differs(&Self::of(service));
+            let now = Self::of(service);
+            let alive: Vec<_> = now.held.difference(&self.held).filter(|t| is_process(t)).collect();
+            assert!(alive.is_empty() || looked <= SETTLE, "alive after {looked:?}: {alive:#?}");
+            let differs = self.differs(&now);
             (differs.is_empty() || looked > limit).then_some(differs)
         });
         assert!(differs.is_empty(), "not clean after {:?}: {differs}", began.elapsed());
@@ -88,6 +91,10 @@ impl Belongings {
         }
         told.join("; ")
     }
+}
+
+fn is_process(thing: &str) -> bool {
+    thing.starts_with("process ")
 }
 
 /// Those in which a process is that the suite started, or that is in a container of its services.
