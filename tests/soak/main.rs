@@ -34,6 +34,7 @@ mod resources;
 #[path = "../attacks/scripts.rs"]
 mod scripts;
 
+use std::num::ParseFloatError;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,19 +93,26 @@ fn arguments() -> Command {
             .help("Both without it"),
         Arg::new("minutes")
             .long("minutes")
-            .value_parser(value_parser!(f64))
+            .value_parser(minutes)
             .default_value("3")
-            .help("How long each engine is under load"),
+            .help("How long each engine is under load, 0.1 or more"),
         Arg::new("executions")
             .long("executions")
-            .value_parser(value_parser!(u32))
-            .help("End after so many, instead"),
+            .value_parser(value_parser!(u32).range(100..))
+            .help("End after so many, 100 or more, instead"),
         Arg::new("seed").long("seed").value_parser(value_parser!(u64)).help("Of an earlier run"),
         Arg::new("strict")
             .long("strict")
             .action(ArgAction::SetTrue)
             .help("Let the drift of p99 count, on a machine at rest"),
     ])
+}
+
+/// Less leaves parts without anything to compare.
+fn minutes(asked: &str) -> Result<f64, String> {
+    let minutes = asked.parse().map_err(|e: ParseFloatError| e.to_string())?;
+    let some = (0.1..=f64::from(u16::MAX)).contains(&minutes);
+    some.then_some(minutes).ok_or_else(|| "not from 0.1 to 65535".to_owned())
 }
 
 fn soak(engine: Engine, length: Length, seed: u64) -> Report {
