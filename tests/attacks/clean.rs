@@ -63,7 +63,7 @@ impl Belongings {
             // What is over within the limit must also be seen to be, however long a look takes.
             let looked = began.elapsed();
             let now = Self::of(service);
-            let alive: Vec<_> = now.held.difference(&self.held).filter(|t| is_process(t)).collect();
+            let alive: Vec<_> = self.added(&now).filter(|thing| pid(thing).is_some()).collect();
             assert!(alive.is_empty() || looked <= SETTLE, "alive after {looked:?}: {alive:#?}");
             let differs = self.differs(&now);
             (differs.is_empty() || looked > limit).then_some(differs)
@@ -71,9 +71,14 @@ impl Belongings {
         assert!(differs.is_empty(), "not clean after {:?}: {differs}", began.elapsed());
     }
 
+    /// What is held now and was not before.
+    fn added<'a>(&'a self, now: &'a Self) -> impl Iterator<Item = &'a String> {
+        now.held.difference(&self.held)
+    }
+
     fn differs(&self, now: &Self) -> String {
         let mut told = Vec::new();
-        let new: Vec<_> = now.held.difference(&self.held).collect();
+        let new: Vec<_> = self.added(now).collect();
         if !new.is_empty() {
             told.push(format!("left behind: {new:#?}"));
         }
@@ -93,16 +98,15 @@ impl Belongings {
     }
 }
 
-fn is_process(thing: &str) -> bool {
-    thing.starts_with("process ")
+/// That of a process among the things held.
+fn pid(thing: &str) -> Option<u32> {
+    thing.strip_prefix("process ")?.split(' ').next()?.parse().ok()
 }
 
 /// Those in which a process is that the suite started, or that is in a container of its services.
 fn network_namespaces(held: &BTreeSet<String>) -> Vec<String> {
-    let in_containers =
-        held.iter().filter_map(|thing| thing.strip_prefix("process ")?.split(' ').next());
     let mut pids = host::descendants(std::process::id());
-    pids.extend(in_containers.filter_map(|pid| pid.parse::<u32>().ok()));
+    pids.extend(held.iter().filter_map(|thing| pid(thing)));
     let spaces = pids.into_iter().filter_map(|pid| host::proc_link(pid, "ns/net"));
     spaces.map(|space| format!("network namespace {space}")).collect()
 }

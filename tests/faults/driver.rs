@@ -22,6 +22,8 @@ pub const READY: Duration = Duration::from_secs(5);
 const SETTLE: Duration = Duration::from_secs(15);
 /// For a fault to be felt: longer than the longest patience with an engine.
 const FELT: Duration = Duration::from_secs(60);
+/// Another caller than the load, whose requests stand before no one's else.
+pub const ANOTHER: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 9);
 /// Descriptors of a moment: connections that end, and those to the daemon that are kept.
 const FLEETING: f64 = 12.0;
 
@@ -142,8 +144,7 @@ fn show(log: &str) {
 /// Waits until the service says that it is ready, and an execution is right; how long that took.
 pub fn ready(service: &Service) -> Duration {
     let ended = Instant::now();
-    // Another caller than the load, whose requests stand before no one's else.
-    let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 9));
+    let post = service.poster_from(ANOTHER);
     until("a service that is ready and right", READY, || {
         service.get("/ready").ok().filter(|reply| reply.http == 200)?;
         let reply = post(&json!({"script": "echo right; exit 3"})).ok()?;

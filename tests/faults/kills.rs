@@ -1,14 +1,14 @@
 //! The service is killed in each phase of a request, and the next start takes over.
 
 use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::driver::{Fault, READY, check_answers, counted, pass, ready};
+use super::driver::{ANOTHER, Fault, READY, check_answers, counted, pass, ready};
 use super::load::Load;
 use super::seed::{self, left_out};
 use super::service;
@@ -146,8 +146,8 @@ fn while_it_drains(engine: Engine) {
         // It outlasts all others: without it the drain might be over before the service is killed.
         let mark = host::mark("174.9");
         let request = json!({"script": format!("sleep {mark}"), "timeout": 250});
-        // Another caller than the load, who comes again until there is a place for one more.
-        let post = service.poster_from(Ipv4Addr::new(127, 0, 0, 9));
+        // Whoever sends it comes again until there is a place for one more.
+        let post = service.poster_from(ANOTHER);
         std::thread::spawn(move || {
             until("it to be cut short", PLACE, || post(&request).is_err().then_some(()));
         });
