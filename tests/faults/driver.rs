@@ -120,11 +120,11 @@ pub fn trial_with(
     let mut moment = Moment { random, signs };
     inject(&mut moment);
     row.ready(ready(service));
+    load.served();
     let sent = load.stop();
     row.answers(&sent);
     show(moment.signs.log().as_str());
     check_answers(&sent, fault);
-    assert!(sent.iter().any(|one| matches!(one.got, Got::Right(_))), "nothing was right");
     calm.again(service, guests);
     if !fault.unlogged {
         check_lines(&sent, &service.log());

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,25 +49,33 @@ pub fn deadline(extra: Duration) -> Duration {
 
 /// Clients at work.
 pub struct Load {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     clients: Vec<JoinHandle<Vec<Sent>>>,
     /// Dropped, it wakes those that pause.
     _pauses: Vec<Sender<()>>,
 }
 
+/// What the clients and their driver tell each other.
+#[derive(Default)]
+struct Shared {
+    stop: AtomicBool,
+    /// Right answers.
+    right: AtomicUsize,
+}
+
 impl Load {
     /// `name` makes the ids of its requests.
     pub fn start(name: &str, address: SocketAddr, random: &mut Chance, extra: Duration) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
+        let shared = Arc::<Shared>::default();
         let mut pauses = Vec::new();
         let clients = (0..CLIENTS).map(|number| {
             let (pause, paused) = channel();
             pauses.push(pause);
-            let stop = Arc::clone(&stop);
+            let shared = Arc::clone(&shared);
             let seed = format!("{name}-{:x}-{number}", random.next());
-            std::thread::spawn(move || ask(&seed, address, deadline(extra), &stop, &paused))
+            std::thread::spawn(move || ask(&seed, address, deadline(extra), &shared, &paused))
         });
-        Self { clients: clients.collect(), stop, _pauses: pauses }
+        Self { clients: clients.collect(), shared, _pauses: pauses }
     }
 
     /// Waits until as many run and wait as may.
@@ -81,10 +89,20 @@ impl Load {
         });
     }
 
+    /// Waits until one more of its requests has its right answer, or one will never have it.
+    pub fn served(&self) {
+        let right = || self.shared.right.load(Ordering::SeqCst);
+        let before = right();
+        until("a right answer for the load", deadline(Duration::ZERO), || {
+            let given_up = self.clients.iter().any(JoinHandle::is_finished);
+            (right() > before || given_up).then_some(())
+        });
+    }
+
     /// Sends no more, and waits for the answers to what was sent.
     pub fn stop(self) -> Vec<Sent> {
-        let Self { stop, clients, _pauses } = self;
-        stop.store(true, Ordering::SeqCst);
+        let Self { shared, clients, _pauses } = self;
+        shared.stop.store(true, Ordering::SeqCst);
         drop(_pauses);
         clients.into_iter().flat_map(|client| client.join().expect("a client")).collect()
     }
@@ -94,20 +112,24 @@ fn ask(
     seed: &str,
     address: SocketAddr,
     deadline: Duration,
-    stop: &AtomicBool,
+    shared: &Shared,
     paused: &Receiver<()>,
 ) -> Vec<Sent> {
     let mut random = seed::chance(seed);
     // A connection for each request, so that none is lost for what happened to another.
     let client = client().pool_max_idle_per_host(0).build().expect("a client");
     let mut all = Vec::new();
-    while !stop.load(Ordering::SeqCst) {
+    while !shared.stop.load(Ordering::SeqCst) {
         let task = Task::new(format!("{seed}-{}", all.len()), &mut random);
         let sent = task.send(&client, address, deadline);
-        if matches!(sent.got, Got::Busy | Got::Gone(_) | Got::Ours(_)) {
-            let _ = paused.recv_timeout(PAUSE);
-        }
         all.push(sent);
+        match all.last().map(|sent| &sent.got) {
+            Some(Got::Right(_)) => {
+                shared.right.fetch_add(1, Ordering::SeqCst);
+            }
+            Some(Got::Hang | Got::Wrong(_)) => break,
+            _ => drop(paused.recv_timeout(PAUSE)),
+        }
     }
     all
 }
