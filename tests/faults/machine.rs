@@ -29,12 +29,12 @@ fn stopped_and_continued(engine: Engine) {
         "oncebox_faults_total{fault=\"stood_still\"}",
     );
     let service = service(engine, &[]);
-    trial(&service, engine, fault.still(STILL), |_| {
+    trial(&service, engine, fault.still(STILL), |moment| {
         host::signal(service.pid(), Signal::STOP);
         pass(STILL);
         host::signal(service.pid(), Signal::CONT);
         // That it stood still is seen at its next beat.
-        pass(Duration::from_secs(1));
+        moment.felt();
     });
 }
 
@@ -151,9 +151,9 @@ fn log_closed(engine: Engine) {
     // There is no log to say so.
     let fault = Fault::new("log closed", "", LOG_LOST).harmless().unlogged();
     let mut folder = None;
-    trial(&service, engine, fault, |_| {
+    trial(&service, engine, fault, |moment| {
         folder = Some(reader.close());
-        pass(Duration::from_secs(1));
+        moment.felt();
     });
 }
 
@@ -165,9 +165,10 @@ fn log_stuck(engine: Engine) {
     let reader = LogReader::new();
     let service = service_of(reader.program(engine), engine, &[]);
     let fault = Fault::new("log stuck", "", LOG_LOST).harmless().unlogged();
-    trial(&service, engine, fault, |_| {
+    trial(&service, engine, fault, |moment| {
         reader.go_on(false);
         pass(STILL);
+        moment.felt();
         reader.go_on(true);
     });
     drop(service);
