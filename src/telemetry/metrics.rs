@@ -40,7 +40,8 @@ pub enum Phase {
     Prepared,
     /// From handing the job over to its end.
     Ran,
-    /// From giving a container up to the proof that nothing of it is left; nobody waits for it.
+    /// From giving up a container that has run to the proof that nothing of it is left; nobody
+    /// waits for it.
     Teardown,
 }
 

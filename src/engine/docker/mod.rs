@@ -234,13 +234,14 @@ impl DockerEngine {
     ) -> Result<Container, NotCreated> {
         let uid = FIRST_UID + self.next_uid.fetch_add(1, Ordering::Relaxed) % UIDS;
         let wanted = self.profile.container(spec, image, uid, &placed.hosts);
-        let Created { guard, turn } = self.creator.create(wanted.clone(), need).await?;
+        let Created { mut guard, turn } = self.creator.create(wanted.clone(), need).await?;
         let name = guard.name();
         let (found, channel) =
             tokio::try_join!(self.daemon.inspect(name), self.daemon.attach(name))?;
         read_back::check(&wanted, &found).map_err(EngineError::Make)?;
         self.fitness.check(&self.daemon, name, &spec.image.reference, image).await?;
         self.daemon.start(name).await?;
+        guard.started();
         drop(turn);
         let expected = Expected { uid, gid: uid, groups: 0, cgroup_inside: true };
         let verify = |posture: &_| hardening::verify(posture, spec, &expected);

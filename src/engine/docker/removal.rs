@@ -41,6 +41,7 @@ pub(super) struct Remover {
 pub(super) struct Guard {
     name: String,
     remover: Arc<Remover>,
+    started: bool,
 }
 
 impl Remover {
@@ -58,7 +59,7 @@ impl Remover {
     /// A guard for a container that is about to be created.
     pub(super) fn guard(self: &Arc<Self>, name: String) -> Guard {
         self.known().insert(name.clone());
-        Guard { name, remover: Arc::clone(self) }
+        Guard { name, remover: Arc::clone(self), started: false }
     }
 
     /// A guard holds this container, or it is being removed.
@@ -88,22 +89,23 @@ impl Remover {
         }
     }
 
-    async fn remove(&self, name: String) {
-        let began = Instant::now();
+    /// True when it is gone.
+    async fn remove(&self, name: String) -> bool {
         let mut pause = FIRST_PAUSE;
-        for attempt in 1..=ATTEMPTS {
-            if self.try_remove(&name).await {
-                self.metrics.phase(Phase::Teardown, began.elapsed());
-                break;
-            }
-            if attempt == ATTEMPTS {
-                tracing::error!(container = name, "container not removed; the next sweep tries on");
+        let mut gone = self.try_remove(&name).await;
+        for _ in 1..ATTEMPTS {
+            if gone {
                 break;
             }
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
+            gone = self.try_remove(&name).await;
+        }
+        if !gone {
+            tracing::error!(container = name, "container not removed; the next sweep tries on");
         }
         self.known().remove(&name);
+        gone
     }
 
     fn known(&self) -> MutexGuard<'_, HashSet<String>> {
@@ -115,13 +117,23 @@ impl Guard {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
+
+    /// The container runs from now on: how long it takes to go is measured.
+    pub(super) fn started(&mut self) {
+        self.started = true;
+    }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
         let name = std::mem::take(&mut self.name);
-        let remover = Arc::clone(&self.remover);
-        self.remover.runtime.spawn(async move { remover.remove(name).await });
+        let (remover, started) = (Arc::clone(&self.remover), self.started);
+        let given_up = Instant::now();
+        self.remover.runtime.spawn(async move {
+            if remover.remove(name).await && started {
+                remover.metrics.phase(Phase::Teardown, given_up.elapsed());
+            }
+        });
     }
 }
 
@@ -213,6 +225,30 @@ mod tests {
         remover.discard("x".into()).await;
         assert!(!remover.knows("x"));
         assert_eq!(fake.heard().len(), 4);
+    }
+
+    /// What carries a file, and what another service has left, is no execution's container.
+    #[tokio::test]
+    async fn only_the_end_of_one_that_has_run_is_measured() {
+        let (_fake, remover) = fake(&[204, 204, 204]).await;
+        let measured = |count| {
+            let line = format!("oncebox_phase_seconds_count{{phase=\"teardown\"}} {count}\n");
+            remover.metrics.encode().contains(&line)
+        };
+        remover.discard("left".into()).await;
+        let gone = async |guard: Guard| {
+            let name = guard.name().to_owned();
+            drop(guard);
+            while remover.knows(&name) {
+                tokio::task::yield_now().await;
+            }
+        };
+        gone(remover.guard("carrier".into())).await;
+        assert!(measured(0), "{}", remover.metrics.encode());
+        let mut guard = remover.guard("ran".into());
+        guard.started();
+        gone(guard).await;
+        assert!(measured(1), "{}", remover.metrics.encode());
     }
 
     /// A daemon whose container is in this state whenever it is asked.
