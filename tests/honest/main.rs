@@ -1,7 +1,7 @@
 //! Honest programs: what they do anywhere else they do in an execution, too.
 //!
 //! The default run takes those of CPython's own test modules that matter most; with
-//! `ONCEBOX_TEST_LENGTH=full` it takes all that there are, half an hour for each engine.
+//! `ONCEBOX_TEST_LENGTH=full` it takes all that there are, some minutes more.
 
 // Test code may stop at the first surprise; the lints against that are for the service.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, unreachable_pub)]
