@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::daemon::Daemon;
-use super::driver::{Fault, Moment, pass, trial_with};
+use super::driver::{ANOTHER, Fault, Moment, pass, trial_with};
 use super::scarce::Filler;
 use super::service;
 use super::support::disk::Disk;
@@ -42,8 +42,8 @@ fn trial(
 fn lost_meanwhile(service: &Service, what: impl FnOnce()) {
     let mark = &host::mark("60.0");
     let request = json!({"script": format!("sleep {mark}"), "timeout": 65});
-    // Another caller than the load, which takes all the room that there is for one.
-    let caller = client_from([127, 0, 0, 8]);
+    // The load takes all the room that there is for one caller.
+    let caller = client_from(ANOTHER);
     let mut events = until("a place", Duration::from_secs(10), || {
         let post = caller.post(format!("http://{}/execute", service.address()));
         let post = post.header("accept", "text/event-stream").json(&request);

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::driver::{Fault, READY, pass, trial};
+use super::driver::{ANOTHER, Fault, READY, pass, trial};
 use super::seed::left_out;
 use super::support::disk::Disk;
 use super::support::group::Group;
@@ -156,8 +156,7 @@ fn results(engine: Engine) {
     let store = format!("{}/executions.redb", disk.path());
     let service = service(engine, &[("EXECUTION_STORE", &store)]);
     let fault = Fault::new("disk of results full", "no_space", NO_SPACE);
-    // Another caller than the load, which would always go first.
-    let other = client_from([127, 0, 0, 8]);
+    let other = client_from(ANOTHER);
     let create = || {
         let request = json!({"script": "sleep 0.3; head -c 300000 /dev/zero"});
         let post = other.post(format!("http://{}/executions", service.address()));

@@ -92,18 +92,19 @@ impl Remover {
     /// True when it is gone.
     async fn remove(&self, name: String) -> bool {
         let mut pause = FIRST_PAUSE;
-        let mut gone = self.try_remove(&name).await;
-        for _ in 1..ATTEMPTS {
-            if gone {
-                break;
+        let mut attempt = 1;
+        let gone = loop {
+            if self.try_remove(&name).await {
+                break true;
             }
+            if attempt == ATTEMPTS {
+                tracing::error!(container = name, "container not removed; the next sweep tries on");
+                break false;
+            }
+            attempt += 1;
             sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            gone = self.try_remove(&name).await;
-        }
-        if !gone {
-            tracing::error!(container = name, "container not removed; the next sweep tries on");
-        }
+        };
         self.known().remove(&name);
         gone
     }
